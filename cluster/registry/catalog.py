@@ -1,0 +1,178 @@
+"""The checked set of definitions: what the path, the gateway and the reads look names up in."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+from cluster.errors import Misconfigured, NotFound
+from cluster.registry.definitions import (
+    Entity,
+    FeatureService,
+    FeatureView,
+    Field,
+    FileSource,
+    StreamSource,
+)
+
+AnySource = StreamSource | FileSource
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSpec:
+    """A feature as readers and validation see it."""
+
+    name: str
+    view: str
+    entity: str
+    join_key: str
+    source: str
+    online: bool
+    ttl_us: int | None
+    field: Field | None  # None for a feature that a function computes
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All definitions of a project, found by name. `version` is 0 until the writer has registered it."""
+
+    project: str
+    entities: Mapping[str, Entity]
+    sources: Mapping[str, AnySource]
+    views: Mapping[str, FeatureView]
+    services: Mapping[str, FeatureService]
+    features: Mapping[str, FeatureSpec] = field(default_factory=dict)
+    version: int = 0
+    content_hash: str = ""
+
+    def registered_as(self, version: int) -> Catalog:
+        """Return this catalog under the version number that the writer gave it."""
+        return replace(self, version=version)
+
+    @property
+    def stream_sources(self) -> list[StreamSource]:
+        """Return the sources that have a Kafka topic, in name order."""
+        return sorted((s for s in self.sources.values() if isinstance(s, StreamSource)), key=lambda s: s.name)
+
+    def source(self, name: str) -> AnySource:
+        """Return the source called `name`; raise NotFound with near matches."""
+        return self.sources[self._known(name, self.sources, "source")]
+
+    def views_of(self, source: str) -> list[FeatureView]:
+        """Return the views computed from `source`, in name order."""
+        return sorted((v for v in self.views.values() if v.source.name == source), key=lambda v: v.name)
+
+    def features_of(self, source: str) -> list[FeatureSpec]:
+        """Return the features computed from `source`, in a fixed order: by view name, then as written in the view."""
+        return [self.features[f.name] for view in self.views_of(source) for f in view.features]
+
+    def online_names(self, source: str | None = None) -> list[str]:
+        """Return the names of the features kept online, of one source or of all, sorted."""
+        return sorted(f.name for f in self.features.values() if f.online and source in (None, f.source))
+
+    def resolve(self, references: Sequence[str]) -> list[FeatureSpec]:
+        """Return the features meant by `feature`, `view:feature`, a view's name or a service's name, in order.
+
+        Raise NotFound for the first unknown reference, with near matches.
+        """
+        return [spec for reference in references for spec in self._resolve_one(reference)]
+
+    def _resolve_one(self, reference: str) -> list[FeatureSpec]:
+        view, _, name = reference.rpartition(":")
+        if view:
+            spec = self.features[self._known(name, self.features, "feature")]
+            if spec.view != view:
+                raise NotFound(f"feature '{name}' belongs to view '{spec.view}', not '{view}': ask for '{spec.view}:{name}'")
+            return [spec]
+        if reference in self.features:
+            return [self.features[reference]]
+        if reference in self.views:
+            return [self.features[f.name] for f in self.views[reference].features]
+        if reference in self.services:
+            return self.resolve(references_of(self.services[reference]))
+        self._known(reference, [*self.features, *self.views, *self.services], "feature, view or service")
+        raise AssertionError  # _known raised
+
+    @staticmethod
+    def _known(name: str, names: Iterable[str], what: str) -> str:
+        if name in (known := list(names)):
+            return name
+        raise NotFound(f"no {what} is called '{name}'{near_matches(name, known)}")
+
+
+def references_of(service: FeatureService) -> list[str]:
+    """Return a service's features as references that `Catalog.resolve` takes."""
+    return [f if isinstance(f, str) else f.name for f in service.features]
+
+
+def near_matches(name: str, known: Iterable[str]) -> str:
+    """Return '; did you mean ...?' or, with nothing near, the known names; empty when there are none."""
+    names = sorted(known)
+    if close := difflib.get_close_matches(name, names, n=3):
+        return f"; did you mean {' or '.join(repr(c) for c in close)}?"
+    return f"; known: {', '.join(names[:10])}" if names else ""
+
+
+def ttl_microseconds(ttl: timedelta | None) -> int | None:
+    """Return a ttl in microseconds, exactly."""
+    return None if ttl is None else ttl // timedelta(microseconds=1)
+
+
+def build(project: str, values: Iterable[object], content_hash: str = "") -> Catalog:
+    """Collect definitions into a checked catalog; raise Misconfigured with the name at fault."""
+    found = list(values)
+    views = _by_name(found, FeatureView, "feature view")
+    entities = _by_name([*found, *(v.entity for v in views.values())], Entity, "entity")
+    sources: dict[str, AnySource] = _by_name(
+        [*found, *(v.source for v in views.values())], (StreamSource, FileSource), "source"
+    )
+    features: dict[str, FeatureSpec] = {}
+    for view in views.values():
+        for item in view.features:
+            if item.name in features:
+                raise Misconfigured(
+                    f"feature '{item.name}' is defined in view '{features[item.name].view}' and in view '{view.name}': "
+                    "feature names are unique in a project, rename one",
+                )
+            features[item.name] = FeatureSpec(
+                name=item.name,
+                view=view.name,
+                entity=view.entity.name,
+                join_key=view.entity.join_key,
+                source=view.source.name,
+                online=view.online,
+                ttl_us=ttl_microseconds(view.ttl),
+                field=item if isinstance(item, Field) else None,
+            )
+    catalog = Catalog(
+        project=project,
+        entities=entities,
+        sources=sources,
+        views=views,
+        services=_by_name(found, FeatureService, "feature service"),
+        features=features,
+        content_hash=content_hash,
+    )
+    for service in catalog.services.values():
+        _check_service(catalog, service)
+    return catalog
+
+
+def _by_name(values: Iterable[Any], kind: Any, what: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for value in values:
+        if not isinstance(value, kind):
+            continue
+        if found.setdefault(value.name, value) != value:
+            raise Misconfigured(f"two different definitions of {what} '{value.name}': rename one")
+    return found
+
+
+def _check_service(catalog: Catalog, service: FeatureService) -> None:
+    try:
+        catalog.resolve(references_of(service))
+    except NotFound as error:
+        raise Misconfigured(f"feature service '{service.name}': {error}") from error

@@ -1,0 +1,166 @@
+"""What a user writes in `definitions.py`: entities, sources, feature views, services, and feature functions.
+
+All are frozen values. Nothing is registered as a side effect of creating one: the catalog collects the values that it
+finds in the module's namespace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+
+class DType(StrEnum):
+    """Type of a source column. A feature's value is always a double."""
+
+    FLOAT64 = "float64"
+    INT64 = "int64"
+    STRING = "string"
+    BOOL = "bool"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A named column of a wide source, or a feature that is taken as it comes.
+
+    `minimum` and `maximum` (inclusive) and `allowed` reject with `out_of_range`. A null is rejected with
+    `missing_field` unless `optional`. As a feature of a view over a long source, null is always a value.
+    """
+
+    name: str
+    dtype: DType = DType.FLOAT64
+    optional: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    allowed: tuple[str | float, ...] | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """Something that features describe, such as a user; `join_key` is the column that identifies it in training data."""
+
+    name: str
+    join_key: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Long:
+    """Records that carry one feature value each. The attributes say which record field holds what.
+
+    `timestamp_unit` (s, ms, us) is read for integer times; text is RFC 3339, without an offset UTC.
+    """
+
+    entity_id: str = "entity_id"
+    feature_name: str = "feature_name"
+    value: str = "value"
+    event_timestamp: str = "event_timestamp"
+    created_at: str | None = None
+    timestamp_unit: str = "us"
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wide:
+    """Records with one declared column for each fact; one is the join key and one the time.
+
+    `strict` rejects records with columns that are neither declared nor named here.
+    """
+
+    join_key: str
+    event_timestamp: str
+    fields: tuple[Field, ...]
+    created_at: str | None = None
+    timestamp_unit: str = "us"
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSource:
+    """A Kafka topic keyed by entity. Files of the same record shape can be uploaded to it as well."""
+
+    name: str
+    topic: str
+    records: Long | Wide
+    partitions: int = 2
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """Records that come only as uploaded files."""
+
+    name: str
+    records: Long | Wide
+    description: str = ""
+
+
+class Mode(StrEnum):
+    """How a feature function is called: once for each event, or once for a batch with Series or arrays."""
+
+    ROW = "row"
+    PANDAS = "pandas"
+    NUMPY = "numpy"
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureFunction:
+    """A function whose parameter names are its inputs: columns of the source or other features of the view."""
+
+    name: str
+    function: Callable[..., Any]
+    mode: Mode
+    inputs: tuple[str, ...]
+    description: str = ""
+
+
+def feature(mode: str = "row", *, name: str | None = None) -> Callable[[Callable[..., Any]], FeatureFunction]:
+    """Turn a function into a feature: `@feature(mode="pandas") def amount_usd(amount, currency): ...`.
+
+    `mode` is `row` (scalars in, one number or None out), `pandas` (Series in, Series of the same length out) or
+    `numpy` (arrays in, array of the same length out). The function's name is the feature's name unless given.
+    """
+
+    def decorate(function: Callable[..., Any]) -> FeatureFunction:
+        code = function.__code__
+        return FeatureFunction(
+            name=name or function.__name__,
+            function=function,
+            mode=Mode(mode),
+            inputs=code.co_varnames[: code.co_argcount],
+            description=(function.__doc__ or "").strip(),
+        )
+
+    return decorate
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureView:
+    """Features of one entity from one source, with one ttl.
+
+    `online` features are kept in Redis as well. A value older than `ttl` is OUTSIDE_MAX_AGE online and does not join
+    in the past; no ttl means that values never expire. Feature names are unique in a project.
+    """
+
+    name: str
+    entity: Entity
+    source: StreamSource | FileSource
+    features: Sequence[Field | FeatureFunction]
+    online: bool = False
+    ttl: timedelta | None = None
+    description: str = ""
+    owner: str = ""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureService:
+    """A named list of features that a model reads together, as `view:feature` or whole views."""
+
+    name: str
+    features: Sequence[FeatureView | str]
+    description: str = ""

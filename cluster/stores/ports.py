@@ -1,0 +1,168 @@
+"""What the path needs from the outside. A port is met by a client in this folder, by a twin, or by an actor handle.
+
+All methods block. They raise `RetryLater` (or `Unreachable`) when trying again makes sense, another `RaytideError`
+otherwise; nothing of a client library's errors comes through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cluster.records import Batch, Origin, PartitionStart, Records
+
+
+class RecordSource(Protocol):
+    """One partition of a topic, read in order from an offset. Caller: one partition actor, one thread."""
+
+    def seek(self, offset: int) -> None:
+        """Read next from `offset`."""
+
+    def poll(self, timeout_s: float) -> Records | None:
+        """Return up to a batch of records, or None when none came in time.
+
+        Raise Unreachable when the brokers are away, Refused when the offset no longer exists.
+        """
+
+    def beginning(self) -> int:
+        """Return the first offset that still exists."""
+
+    def end(self) -> int:
+        """Return the offset after the last record; raise Unreachable when the brokers are away."""
+
+    def commit(self, next_offset: int) -> None:
+        """Tell the group how far the stores are. For lag tools only; a failure is not an error of the path."""
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineValues:
+    """The answer to an online read, in columns: `[feature][entity]`, as asked for.
+
+    `found` is False where Redis holds nothing for the pair. A found value of NaN in `values` is a stored null: `null`
+    says so. Times are µs, 0 where not found.
+    """
+
+    values: list[NDArray[np.float64]]
+    null: list[NDArray[np.bool_]]
+    found: list[NDArray[np.bool_]]
+    event_timestamps: list[NDArray[np.int64]]
+    created_at: list[NDArray[np.int64]]
+
+
+class OnlineStore(Protocol):
+    """The newest value for each (entity, feature)."""
+
+    def write(self, rows: pa.Table) -> int:
+        """Let each row (schema ROWS_SCHEMA) replace what is stored unless that is newer; return how many did.
+
+        Order is (event_timestamp, created_at); equal or newer replaces, and rows count in table order. Atomic for
+        each entity against any number of other writers. Repeating a call is harmless.
+        """
+
+    def read(self, entity_ids: Sequence[str], features: Sequence[str]) -> OnlineValues:
+        """Return what is stored for every pair, in one round trip."""
+
+    def entities(self, batch: int = 1000) -> Iterator[list[str]]:
+        """Return all entity ids that have values, in lists of about `batch`; for verify."""
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
+
+class UploadState(StrEnum):
+    """How far a file got. Each step can be done again."""
+
+    RECEIVING = "RECEIVING"
+    STORED = "STORED"
+    PROCESSING = "PROCESSING"
+    COMMITTED = "COMMITTED"
+    DONE = "DONE"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One file, as the `uploads` table knows it. Times are µs."""
+
+    upload_id: str
+    idempotency_key: str
+    name: str
+    source: str
+    format: str
+    sha256: str
+    bytes: int
+    state: UploadState
+    rows: int = 0  # records of the file that passed validation
+    rejected: int = 0
+    error: str = ""
+    created_at: int = 0
+    updated_at: int = 0
+
+
+class OfflineStore(Protocol):
+    """History, ledger, quarantine and uploads: what the writer owns.
+
+    Caller: partition actors (`open_partition`, `commit`), the upload service (`*upload*`), the gateway (reads).
+    Every method can be called again after a lost answer.
+    """
+
+    def open_partition(self, topic: str, partition: int, beginning: int) -> PartitionStart:
+        """Take a new epoch for a partition; older epochs are fenced from then on.
+
+        A partition never seen starts at `beginning`, one known where its ledger ends.
+        """
+
+    def commit(self, batch: Batch) -> None:
+        """Store rows, rejects, ledger row, next offset and epoch in one transaction; return when it is durable.
+
+        A batch that is already in the ledger under the same epoch is done, not doubled. Raise Fenced for an old
+        epoch, Gap when `first` is not where the ledger ends.
+        """
+
+    def register(self, content_hash: str, definition: Mapping[str, Any], applied_by: str) -> int:
+        """Return the registry version of this content, a new one if it differs from the newest."""
+
+    def begin_upload(self, upload: Upload) -> Upload:
+        """Record an upload, or return the one already known under the same idempotency key (and sha256).
+
+        Raise Refused when the key is known with another sha256.
+        """
+
+    def set_upload_state(self, upload_id: str, state: UploadState, error: str = "") -> Upload:
+        """Move an upload to `state`."""
+
+    def open_upload(self, upload_id: str, origin: Origin) -> None:
+        """Start the file's transaction; what was appended to an earlier one of this upload is gone."""
+
+    def append_upload(self, upload_id: str, piece: int, batch: Batch) -> None:
+        """Add a piece to the file's transaction; a piece that is already in it is skipped."""
+
+    def commit_upload(self, upload_id: str, pieces: int) -> Upload:
+        """Make the file's `pieces` durable with state COMMITTED, in one transaction; done twice is done once."""
+
+    def abort_upload(self, upload_id: str) -> None:
+        """Forget the file's transaction."""
+
+    def upload_newest(self, upload_id: str, features: Sequence[str]) -> Iterator[pa.Table]:
+        """Return the newest row of each (entity, feature) of a committed upload, for the online store."""
+
+    def get_upload(self, upload_id: str) -> Upload:
+        """Return an upload; raise NotFound."""
+
+    def list_uploads(self, limit: int = 100) -> list[Upload]:
+        """Return uploads, newest first."""
+
+    def query(self, sql: str, parameters: Sequence[Any] = (), *, max_rows: int | None = None) -> pa.Table:
+        """Run a read of ours on a read cursor."""
+
+    def sql(self, statement: str) -> pa.Table:
+        """Run a user's read-only statement, without access to files, network or settings; Refused otherwise."""

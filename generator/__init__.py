@@ -1,0 +1,1 @@
+"""`python -m generator`: drives load and reports what was acknowledged."""

@@ -1,0 +1,1 @@
+"""The thin public face: what users import, the client, and the CLI."""
