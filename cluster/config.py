@@ -126,7 +126,7 @@ class GatewayConfig(Section):
     max_historical_rows: Positive = 5_000_000
     """Entity rows in one historical read."""
     default_timeout_s: Positive = 60
-    """Deadline for a call that comes without one."""
+    """How long a client that streams may keep the gateway waiting for its next message."""
 
 
 class UploadsConfig(Section):
@@ -161,8 +161,6 @@ class IngestConfig(Section):
     """A longer record is rejected as `too_large`."""
     max_future_skew_s: Annotated[int, Field(ge=0)] = 300
     """How far a time may lie ahead of this machine's clock before it is rejected."""
-    drain_seconds: Positive = 20
-    """How long `raytide down` waits for what is in flight."""
 
 
 class RayConfig(Section):

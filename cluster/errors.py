@@ -7,7 +7,8 @@
     │   ├── NotFound      the named thing does not exist
     │   ├── Fenced        a newer epoch owns the partition: stop at once, write nothing more
     │   ├── Gap           the batch does not start where the ledger ends: rebuild from the stored offset
-    │   └── BadFile       the upload as a whole cannot be taken
+    │   ├── BadFile       the upload as a whole cannot be taken
+    │   └── OverLimit     there is more of something than one call may carry: send less, or raise the limit
     └── Misconfigured     configuration or definitions are wrong (exit code 2)
 
 Every message names the thing, the cause and the next step; data values stay out of it. All parameters go to the base
@@ -67,6 +68,10 @@ class Gap(Refused):
 
 class BadFile(Refused):
     """The upload as a whole cannot be taken; nothing of it was stored."""
+
+
+class OverLimit(Refused):
+    """There is more of something than one call may carry; the message names the limit."""
 
 
 class Misconfigured(RaytideError):

@@ -1,1 +1,13 @@
-"""`python -m generator`: drives load and reports what was acknowledged."""
+"""`python -m generator`: drives load and reports what was acknowledged.
+
+profiles    how much, how fast, how bad                  frozen
+schedule    when each message is due                     pure
+flaws       ways for a message to be wrong               pure
+events      seed -> messages                             pure
+files       seed -> a file to upload                     pure but for the writing
+batcher     when a producer batch goes out               time is an argument
+link        one Kafka producer, bounded, rebuilt when it breaks
+tally       counts from several threads -> one report
+drive       the threads: `run(settings)`
+report      what a person or a program reads at the end
+"""

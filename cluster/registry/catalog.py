@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 from cluster.errors import Misconfigured, NotFound
+from cluster.registry import checks
+from cluster.registry.checks import AnySource
 from cluster.registry.definitions import (
     Entity,
     FeatureService,
     FeatureView,
     Field,
-    FileSource,
     StreamSource,
 )
+from cluster.registry.description import describe
+from cluster.registry.names import near_matches
 
-AnySource = StreamSource | FileSource
+__all__ = [
+    "AnySource",
+    "Catalog",
+    "FeatureSpec",
+    "build",
+    "near_matches",
+    "references_of",
+    "ttl_microseconds",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +83,16 @@ class Catalog:
         """Return the names of the features kept online, of one source or of all, sorted."""
         return sorted(f.name for f in self.features.values() if f.online and source in (None, f.source))
 
+    def describe(self) -> dict[str, Any]:
+        """Return the definitions as plain values that JSON can hold, for the registry's table and for comparison."""
+        return {
+            "project": self.project,
+            "entities": describe(self.entities),
+            "sources": describe(self.sources),
+            "views": describe(self.views),
+            "services": {name: {**describe(s), "features": references_of(s)} for name, s in sorted(self.services.items())},
+        }
+
     def resolve(self, references: Sequence[str]) -> list[FeatureSpec]:
         """Return the features meant by `feature`, `view:feature`, a view's name or a service's name, in order.
 
@@ -108,57 +128,44 @@ def references_of(service: FeatureService) -> list[str]:
     return [f if isinstance(f, str) else f.name for f in service.features]
 
 
-def near_matches(name: str, known: Iterable[str]) -> str:
-    """Return '; did you mean ...?' or, with nothing near, the known names; empty when there are none."""
-    names = sorted(known)
-    if close := difflib.get_close_matches(name, names, n=3):
-        return f"; did you mean {' or '.join(repr(c) for c in close)}?"
-    return f"; known: {', '.join(names[:10])}" if names else ""
-
-
 def ttl_microseconds(ttl: timedelta | None) -> int | None:
     """Return a ttl in microseconds, exactly."""
     return None if ttl is None else ttl // timedelta(microseconds=1)
 
 
 def build(project: str, values: Iterable[object], content_hash: str = "") -> Catalog:
-    """Collect definitions into a checked catalog; raise Misconfigured with the name at fault."""
-    found = list(values)
-    views = _by_name(found, FeatureView, "feature view")
-    entities = _by_name([*found, *(v.entity for v in views.values())], Entity, "entity")
-    sources: dict[str, AnySource] = _by_name(
-        [*found, *(v.source for v in views.values())], (StreamSource, FileSource), "source"
-    )
-    features: dict[str, FeatureSpec] = {}
+    """Collect definitions, also those in lists and tuples, into a checked catalog.
+
+    Views that a service names, and entities and sources that a view names, count as found. Raise Misconfigured with
+    the name at fault.
+    """
+    found = list(_flat(values))
+    services = _by_name(found, FeatureService, "feature service")
+    for service in services.values():
+        checks.check_service(service)
+    views = _by_name([*found, *(f for s in services.values() for f in s.features)], FeatureView, "feature view")
     for view in views.values():
-        for item in view.features:
-            if item.name in features:
-                raise Misconfigured(
-                    f"feature '{item.name}' is defined in view '{features[item.name].view}' and in view '{view.name}': "
-                    "feature names are unique in a project, rename one",
-                )
-            features[item.name] = FeatureSpec(
-                name=item.name,
-                view=view.name,
-                entity=view.entity.name,
-                join_key=view.entity.join_key,
-                source=view.source.name,
-                online=view.online,
-                ttl_us=ttl_microseconds(view.ttl),
-                field=item if isinstance(item, Field) else None,
-            )
+        checks.check_parts(view)
     catalog = Catalog(
         project=project,
-        entities=entities,
-        sources=sources,
+        entities=_by_name([*found, *(v.entity for v in views.values())], Entity, "entity"),
+        sources=_by_name([*found, *(v.source for v in views.values())], AnySource, "source"),
         views=views,
-        services=_by_name(found, FeatureService, "feature service"),
-        features=features,
+        services=services,
         content_hash=content_hash,
     )
-    for service in catalog.services.values():
-        _check_service(catalog, service)
+    _check_parts(catalog)
+    catalog = replace(catalog, features=_features(views.values()))
+    _check_services(catalog)
     return catalog
+
+
+def _flat(values: Iterable[object]) -> Iterator[object]:
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from value
+        else:
+            yield value
 
 
 def _by_name(values: Iterable[Any], kind: Any, what: str) -> dict[str, Any]:
@@ -171,8 +178,48 @@ def _by_name(values: Iterable[Any], kind: Any, what: str) -> dict[str, Any]:
     return found
 
 
-def _check_service(catalog: Catalog, service: FeatureService) -> None:
-    try:
-        catalog.resolve(references_of(service))
-    except NotFound as error:
-        raise Misconfigured(f"feature service '{service.name}': {error}") from error
+def _features(views: Iterable[FeatureView]) -> dict[str, FeatureSpec]:
+    features: dict[str, FeatureSpec] = {}
+    for view in views:
+        checks.check_view(view)
+        for item in view.features:
+            if item.name in features:
+                raise Misconfigured(_defined_twice(item.name, features[item.name].view, view.name))
+            features[item.name] = FeatureSpec(
+                name=item.name,
+                view=view.name,
+                entity=view.entity.name,
+                join_key=view.entity.join_key,
+                source=view.source.name,
+                online=view.online,
+                ttl_us=ttl_microseconds(view.ttl),
+                field=item if isinstance(item, Field) else None,
+            )
+    return features
+
+
+def _defined_twice(feature: str, first: str, second: str) -> str:
+    if first == second:
+        return f"feature view '{first}' lists feature '{feature}' twice: rename one"
+    return (
+        f"feature '{feature}' is defined in view '{first}' and in view '{second}': "
+        "feature names are unique in a project, rename one"
+    )
+
+
+def _check_parts(catalog: Catalog) -> None:
+    for entity in catalog.entities.values():
+        checks.check_entity(entity)
+    for source in catalog.sources.values():
+        checks.check_source(source)
+    checks.check_topics(catalog.sources.values())
+    checks.check_one_entity(list(catalog.views.values()))
+
+
+def _check_services(catalog: Catalog) -> None:
+    checks.check_references(catalog.features, catalog.views, catalog.services)
+    for service in catalog.services.values():
+        try:
+            catalog.resolve(references_of(service))
+        except NotFound as error:
+            raise Misconfigured(f"feature service '{service.name}': {error}") from error

@@ -6,11 +6,15 @@ finds in the module's namespace.
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
+
+from cluster.errors import Misconfigured
 
 
 class DType(StrEnum):
@@ -109,33 +113,54 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FeatureFunction:
-    """A function whose parameter names are its inputs: columns of the source or other features of the view."""
+    """A function whose parameter names are its inputs: columns of the source or other features of the view.
+
+    It computes each event by itself: which events share a batch is chance. `source_hash` is the SHA-256 of its text,
+    empty when that cannot be read.
+    """
 
     name: str
     function: Callable[..., Any]
     mode: Mode
     inputs: tuple[str, ...]
     description: str = ""
+    source_hash: str = ""
 
 
 def feature(mode: str = "row", *, name: str | None = None) -> Callable[[Callable[..., Any]], FeatureFunction]:
     """Turn a function into a feature: `@feature(mode="pandas") def amount_usd(amount, currency): ...`.
 
-    `mode` is `row` (scalars in, one number or None out), `pandas` (Series in, Series of the same length out) or
+    `mode` is `row` (scalars in, one number, bool or None out), `pandas` (Series in, Series of the same length out) or
     `numpy` (arrays in, array of the same length out). The function's name is the feature's name unless given.
+    Parameters name columns of the source, among them its join key and times (UTC), or features of the same view, which
+    come as doubles. A null comes as None in `row` mode and as NaN otherwise; optional numbers and bools are doubles there.
     """
+    if mode not in tuple(Mode):
+        raise Misconfigured(f"@feature(mode={mode!r}): modes are {', '.join(Mode)}; write @feature() for row")
 
     def decorate(function: Callable[..., Any]) -> FeatureFunction:
-        code = function.__code__
+        called = str(name or getattr(function, "__name__", ""))
+        try:
+            inputs = tuple(inspect.signature(function).parameters)
+        except (TypeError, ValueError):
+            raise Misconfigured(f"@feature: {called or 'this'} is not a function with readable parameters: use a def") from None
         return FeatureFunction(
-            name=name or function.__name__,
+            name=called,
             function=function,
             mode=Mode(mode),
-            inputs=code.co_varnames[: code.co_argcount],
-            description=(function.__doc__ or "").strip(),
+            inputs=inputs,
+            description=inspect.cleandoc(function.__doc__ or ""),
+            source_hash=_source_hash(function),
         )
 
     return decorate
+
+
+def _source_hash(function: Callable[..., Any]) -> str:
+    try:
+        return hashlib.sha256(inspect.getsource(inspect.unwrap(function)).encode()).hexdigest()
+    except (OSError, TypeError):
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import importlib
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -13,27 +16,43 @@ import cloudpickle
 from cluster.errors import Misconfigured
 from cluster.registry.catalog import Catalog, build
 
+#: Ours, when a feature repository is a folder of Raytide's own source tree: loading them twice would make two of each class.
+_OURS = {"actors", "cluster", "featurestore", "generator", "raytide"}
+_ONE_AT_A_TIME = threading.RLock()
+
 
 def load(project: str, definitions: Path) -> Catalog:
-    """Import `definitions` (its folder is importable meanwhile) and collect what it defines.
+    """Import `definitions` and the modules beside it that it imports, and collect what it defines.
 
-    Raise Misconfigured when the file is missing, does not import, or defines something contradictory.
+    Every call reads the files again, and keeps their modules to itself: two repositories may use the same file names.
+    So import helper modules at the top of a module, not within functions. Raise Misconfigured when the file is missing,
+    does not import, or defines something contradictory.
     """
     if not definitions.is_file():
         raise Misconfigured(f"no definitions at {definitions}: create the file, or set `definitions` in feature_store.yaml")
-    before = set(sys.modules)
-    module = _import(definitions)
-    root = definitions.resolve().parent
-    helpers = [m for name, m in list(sys.modules.items()) if name not in before and _lives_under(m, root)]
-    for shipped in (module, *helpers):
-        # By value: workers on other nodes do not have the user's repository.
-        cloudpickle.register_pickle_by_value(shipped)
-    return build(project, vars(module).values(), content_hash=_hash(module, *helpers))
+    path = definitions.resolve()
+    with _ONE_AT_A_TIME, _private_imports(path.parent) as brought:
+        module = _execute(path)
+        modules = brought()
+        for shipped in modules:
+            # By value: workers on other nodes do not have the user's repository.
+            cloudpickle.register_pickle_by_value(shipped)
+        content_hash = _hash(path.parent, modules)
+    try:
+        return build(project, vars(module).values(), content_hash)
+    except Misconfigured as error:
+        raise Misconfigured(f"{definitions}: {error}") from error
 
 
 def to_bytes(catalog: Catalog) -> bytes:
-    """Return the catalog with its functions, for a worker that lacks the user's repository."""
-    data: bytes = cloudpickle.dumps(catalog)
+    """Return the catalog with its functions, for a worker that lacks the user's repository.
+
+    Raise Misconfigured naming the feature whose function uses something that cannot be shipped, such as a connection.
+    """
+    try:
+        data: bytes = cloudpickle.dumps(catalog)
+    except Exception as error:  # whatever a user's object raises when it is pickled
+        raise Misconfigured(f"{_unshippable(catalog)} cannot be sent to workers: {type(error).__name__}: {error}") from error
     return data
 
 
@@ -43,30 +62,68 @@ def from_bytes(data: bytes) -> Catalog:
     return catalog
 
 
-def _import(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"raytide_definitions_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise Misconfigured(f"{path} is not a Python file: name a .py file under `definitions` in feature_store.yaml")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    sys.path.insert(0, str(path.resolve().parent))
+def _execute(path: Path) -> ModuleType:
+    """Run the file as a module, from its source: byte code may be older than the last edit."""
+    module = ModuleType("raytide_definitions")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        exec(compile(path.read_bytes(), path, "exec"), vars(module))  # noqa: S102 - running the user's code is the point
+    except Misconfigured as error:
+        raise Misconfigured(f"{path}: {error}") from error
+    except (Exception, SystemExit) as error:
         raise Misconfigured(f"{path} does not import: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.pop(0)
     return module
 
 
+@contextmanager
+def _private_imports(root: Path) -> Iterator[Callable[[], list[ModuleType]]]:
+    """Make `root` importable; yield a function that lists what was imported from it, and forget all that at the end."""
+    hidden = {name: sys.modules.pop(name) for name in _namesakes(root)}
+    before, wrote_no_bytecode = set(sys.modules), sys.dont_write_bytecode
+
+    def brought() -> dict[str, ModuleType]:
+        return {name: m for name, m in list(sys.modules.items()) if name not in before and _lives_under(m, root)}
+
+    sys.path.insert(0, str(root))
+    sys.dont_write_bytecode = True
+    importlib.invalidate_caches()
+    try:
+        yield lambda: list(brought().values())
+    finally:
+        for name in brought():
+            del sys.modules[name]
+        sys.modules.update(hidden)
+        sys.dont_write_bytecode = wrote_no_bytecode
+        sys.path.remove(str(root))
+
+
+def _namesakes(root: Path) -> list[str]:
+    """Return loaded modules that would be taken for the ones in `root`."""
+    files = {file.stem for file in root.glob("*.py")} | {file.parent.name for file in root.glob("*/__init__.py")}
+    names = files - _OURS - sys.stdlib_module_names
+    return [name for name in sys.modules if name.partition(".")[0] in names]
+
+
 def _lives_under(module: ModuleType, root: Path) -> bool:
-    file = getattr(module, "__file__", None)
-    return file is not None and Path(file).resolve().is_relative_to(root) and "site-packages" not in file
+    places = [getattr(module, "__file__", None)] if getattr(module, "__file__", None) else list(getattr(module, "__path__", ()))
+    return any(Path(place).resolve().is_relative_to(root) and "site-packages" not in place for place in places if place)
 
 
-def _hash(*modules: ModuleType) -> str:
+def _hash(root: Path, modules: list[ModuleType]) -> str:
+    """Return one hash of the text of all modules, the same wherever the repository lies."""
     digest = hashlib.sha256()
-    for module in sorted(modules, key=lambda m: m.__name__):
-        digest.update(module.__name__.encode())
-        digest.update(Path(str(module.__file__)).read_bytes())
+    for file in sorted(Path(module.__file__).resolve() for module in modules if module.__file__):
+        text = file.read_bytes()
+        digest.update(f"{file.relative_to(root).as_posix()} {len(text)} ".encode() + text)
     return digest.hexdigest()
+
+
+def _unshippable(catalog: Catalog) -> str:
+    for view in catalog.views.values():
+        for item in view.features:
+            try:
+                cloudpickle.dumps(item)
+            except Exception:  # noqa: BLE001 - the caller reports the cause; this only finds the name
+                return f"feature '{item.name}' of view '{view.name}'"
+    return "the definitions"

@@ -1,0 +1,144 @@
+"""The writer and the limiter as other actors see them: the ports of `cluster/`, met by calls to named actors."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import pyarrow as pa
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from actors.handles import LIMITER, WRITER, Remote
+from cluster.errors import RetryLater
+from cluster.ingest.leases import Claim
+from cluster.records import Batch, Origin, PartitionStart
+from cluster.registry.catalog import FeatureSpec
+from cluster.stores.duckdb_status import WriterStatus
+from cluster.stores.ports import Upload, UploadState
+
+LONG_SECONDS = 600.0
+
+
+class WriterClient:
+    """Meets OfflineStore and Ledger. Any thread may call it."""
+
+    def __init__(self) -> None:
+        self._writer = Remote(WRITER)
+
+    def open_partition(self, topic: str, partition: int, beginning: int) -> PartitionStart:
+        """See OfflineStore."""
+        start: PartitionStart = self._writer.call("open_partition", topic, partition, beginning)
+        return start
+
+    def submit(self, batch: Batch) -> Future[None]:
+        """See Ledger."""
+        return self._writer.submit("commit", batch)
+
+    def commit(self, batch: Batch) -> None:
+        """See OfflineStore."""
+        self._writer.call("commit", batch)
+
+    def register(self, content_hash: str, definition: Mapping[str, Any], applied_by: str) -> int:
+        """See OfflineStore."""
+        return int(self._writer.call("register", content_hash, definition, applied_by))
+
+    def begin_upload(self, upload: Upload) -> Upload:
+        """See OfflineStore."""
+        return self._upload("begin_upload", upload)
+
+    def set_upload_state(self, upload_id: str, state: UploadState, error: str = "") -> Upload:
+        """See OfflineStore."""
+        return self._upload("set_upload_state", upload_id, state, error)
+
+    def open_upload(self, upload_id: str, origin: Origin) -> None:
+        """See OfflineStore."""
+        self._writer.call("open_upload", upload_id, origin)
+
+    def append_upload(self, upload_id: str, piece: int, batch: Batch) -> None:
+        """See OfflineStore."""
+        self._writer.call("append_upload", upload_id, piece, batch)
+
+    def commit_upload(self, upload_id: str, pieces: int) -> Upload:
+        """See OfflineStore."""
+        return self._upload("commit_upload", upload_id, pieces)
+
+    def abort_upload(self, upload_id: str) -> None:
+        """See OfflineStore."""
+        self._writer.call("abort_upload", upload_id)
+
+    def upload_newest(self, upload_id: str, features: Sequence[str]) -> Iterator[pa.Table]:
+        """See OfflineStore."""
+        yield from self._writer.call("upload_newest", upload_id, list(features), seconds=LONG_SECONDS)
+
+    def get_upload(self, upload_id: str) -> Upload:
+        """See OfflineStore."""
+        return self._upload("get_upload", upload_id)
+
+    def list_uploads(self, limit: int = 100) -> list[Upload]:
+        """See OfflineStore."""
+        return list(self._writer.call("list_uploads", limit))
+
+    def query(self, sql: str, parameters: Sequence[Any] = (), *, max_rows: int | None = None) -> pa.Table:
+        """See OfflineStore."""
+        return self._writer.call("query", sql, parameters, max_rows=max_rows, seconds=LONG_SECONDS)
+
+    def sql(self, statement: str) -> pa.Table:
+        """See OfflineStore."""
+        return self._writer.call("sql", statement, seconds=LONG_SECONDS)
+
+    def point_in_time(
+        self, rows: pa.Table, specs: Sequence[FeatureSpec], known_at_us: int | None, *, full_names: bool
+    ) -> pa.Table:
+        """Join features as they were at each row's time; see cluster.serving.asof."""
+        return self._writer.call("point_in_time", rows, specs, known_at_us, full_names=full_names, seconds=LONG_SECONDS)
+
+    def snapshot(self) -> WriterStatus | None:
+        """Return the writer's status."""
+        status: WriterStatus = self._writer.call("snapshot", seconds=5.0)
+        return status
+
+    def _upload(self, method: str, *args: Any) -> Upload:
+        upload: Upload = self._writer.call(method, *args, seconds=LONG_SECONDS)
+        return upload
+
+
+class SlotClient:
+    """Meets Slot: one holder's claim on a worker slot. Caller: one thread."""
+
+    RENEW_SECONDS = 1.0
+
+    def __init__(self, claim: Claim) -> None:
+        self._claim = claim
+        self._limiter = Remote(LIMITER)
+        self._asked_at: float | None = None
+
+    def hold(self) -> None:
+        """Return when the slot is ours; ask again once a second, which passes it on when somebody waits for it."""
+        if self._asked_at is not None and time.monotonic() - self._asked_at < self.RENEW_SECONDS:
+            return
+        self._acquire(yielding=self._asked_at is not None)
+        self._asked_at = time.monotonic()
+
+    def renew(self) -> None:
+        """Keep the slot, whoever waits: a task cannot be interrupted."""
+        self._acquire(yielding=False)
+
+    def release(self) -> None:
+        """Give the slot back; harmless when there is none."""
+        if self._asked_at is not None:
+            self._asked_at = None
+            # A limiter that is away has forgotten the slot anyway, or will when its time is over.
+            with contextlib.suppress(RetryLater):
+                self._limiter.call("release", self._claim.holder)
+
+    @retry(
+        retry=retry_if_exception_type(RetryLater),
+        wait=wait_random_exponential(0.1, max=2),
+        stop=stop_after_delay(60),
+        reraise=True,
+    )
+    def _acquire(self, *, yielding: bool) -> None:
+        self._limiter.call("acquire", self._claim, yielding=yielding, seconds=LONG_SECONDS)

@@ -1,0 +1,164 @@
+"""A node's gRPC edge in a process of its own: gives `cluster.gateway` its clients and the upload service.
+
+Online reads go straight to Redis; everything that needs history asks the writer.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import pyarrow as pa
+import structlog
+
+from actors.clients import WriterClient
+from actors.handles import LIMITER, SUPERVISOR, Remote, quietly
+from actors.upload import RayPieceRunner
+from cluster.app import App
+from cluster.gateway.server import GatewayServer
+from cluster.registry.catalog import Catalog
+from cluster.status import Endpoints, LimiterReport, StatusReport, WriterReport
+from cluster.stores.kafka_admin import KafkaAdmin
+from cluster.stores.redis import RedisOnlineStore
+from cluster.telemetry import set_up_logs
+from cluster.uploads import UploadService
+from cluster.verify import verify
+
+STATUS_SECONDS = 5.0
+SHOWN_UPLOADS = 20
+
+
+def now_us() -> int:
+    """Return this machine's time."""
+    return time.time_ns() // 1000
+
+
+class AppBackend:
+    """Meets the gateway's Backend: what the services of the gRPC edge are allowed to reach."""
+
+    def __init__(self, app: App, name: str) -> None:
+        self._app, self._catalog = app, app.catalog()
+        self.offline = WriterClient()
+        self.online = RedisOnlineStore(app.redis_url, app.config.online_store)
+        spool = str(Path(app.folder) / app.config.uploads.spool)
+        self.uploads = UploadService(
+            self.offline,
+            self.online,
+            self.catalog,
+            app.config.uploads.model_copy(update={"spool": spool}),
+            RayPieceRunner(app, name),
+            now_us,
+            max_record_bytes=app.config.ingest.max_record_bytes,
+        )
+        self.address = ""
+
+    def catalog(self) -> Catalog:
+        """Return the definitions in force."""
+        return self._catalog
+
+    def historical(
+        self, entity_rows: pa.Table, references: Sequence[str], known_at_us: int | None, *, full_names: bool
+    ) -> pa.Table:
+        """Join features as they were at each row's time."""
+        specs = self._catalog.resolve(references)
+        return self.offline.point_in_time(entity_rows, specs, known_at_us, full_names=full_names)
+
+    def status(self) -> StatusReport:
+        """Ask every part; one that does not answer is shown as away."""
+        return StatusReport(
+            project=self._app.config.project,
+            registry_version=self._app.version,
+            taken_at=now_us(),
+            endpoints=Endpoints(self._app.bootstrap, without_password(self._app.redis_url), self.address, self._app.dashboard),
+            partitions=tuple(quietly(lambda: Remote(SUPERVISOR, STATUS_SECONDS).call("partitions"), [])),
+            limiter=quietly(lambda: Remote(LIMITER, STATUS_SECONDS).call("snapshot"), LimiterReport()),
+            writer=self._writer(),
+            uploads=tuple(quietly(lambda: self.offline.list_uploads(SHOWN_UPLOADS), [])),
+        )
+
+    def verify(self, wait_s: float) -> Mapping[str, Any]:
+        """Check every promise against the stores, after the streams caught up or `wait_s` passed."""
+        self._wait_for(self._ends(), wait_s)
+        return verify(self.offline, self.online, self._catalog, self._ends).to_dict()
+
+    def close(self) -> None:
+        """Finish files that are being worked on, and let go of the stores."""
+        self.uploads.close()
+        self.online.close()
+
+    def _ends(self) -> dict[tuple[str, int], int]:
+        admin = KafkaAdmin(self._app.config.kafka, self._app.bootstrap)
+        try:
+            return admin.ends([source.topic for source in self._catalog.stream_sources])
+        finally:
+            admin.close()
+
+    def _writer(self) -> WriterReport:
+        found = quietly(self.offline.snapshot, None)
+        if found is None:
+            return WriterReport()
+        return WriterReport(
+            state="RUNNING" if found.healthy else "AWAY",
+            note="" if found.healthy else "the database is beyond use; the writer restarts",
+            commits=found.transactions,
+            batches=found.batches,
+            rows=found.rows,
+            queued_batches=found.waiting_batches,
+            queued_bytes=found.waiting_bytes,
+            file_bytes=found.file_bytes + found.wal_bytes,
+        )
+
+    def _wait_for(self, ends: Mapping[tuple[str, int], int], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            table = self.offline.query("SELECT topic, partition, next_offset FROM partitions")
+            stored = {(row["topic"], row["partition"]): row["next_offset"] for row in table.to_pylist()}
+            if all(stored.get(key, 0) >= end for key, end in ends.items()):
+                return
+            time.sleep(0.1)  # the ledger is in another process, and asking is how one learns of a commit
+
+
+class Gateway:
+    """Serves from construction until `close`."""
+
+    def __init__(self, app: App, name: str) -> None:
+        set_up_logs(app.config.telemetry)
+        self._name = name
+        self._log = structlog.get_logger().bind(actor=name)
+        # A predecessor's slots: its tasks ended with it.
+        quietly(lambda: Remote(LIMITER).call("release_job", f"{name}:"), None)
+        self._backend = AppBackend(app, name)
+        self._server = GatewayServer(app.config.gateway, self._backend)
+        self._server.start()
+        self._address = f"{app.config.gateway.host}:{self._server.port}"
+        self._backend.address = self._address
+        threading.Thread(target=self._resume, name="resume-uploads", daemon=True).start()
+        self._log.info("gateway_up", address=self._address)
+
+    def __repr__(self) -> str:
+        return self._name
+
+    def address(self) -> str:
+        """Return host:port."""
+        return self._address
+
+    def close(self, seconds: float) -> None:
+        """Take no new calls, give running ones `seconds`, and let go of everything."""
+        self._server.stop(seconds)
+        self._backend.close()
+
+    def _resume(self) -> None:
+        try:
+            self._backend.uploads.resume_unfinished()
+        except Exception:  # noqa: BLE001 - a thread's end would be silent
+            self._log.exception("resume_uploads_failed")
+
+
+def without_password(url: str) -> str:
+    """Return a URL that may be shown: host, port and path."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -1,0 +1,95 @@
+"""One Kafka partition, one process: gives `cluster.ingest.stream` its clients, and builds it anew when it fails.
+
+A start is always the same: take a new epoch, learn the stored offset, read from there. So a crash, a restart by Ray and
+an error that only a fresh start mends need no code of their own.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import structlog
+
+from actors.clients import SlotClient, WriterClient
+from actors.handles import partition_name
+from cluster.app import App
+from cluster.errors import Fenced, Gap, Misconfigured, Refused, RetryLater
+from cluster.ingest.leases import Claim, Kind
+from cluster.ingest.pipeline import SourcePlan
+from cluster.ingest.stream import Ports, Progress, State, StreamLoop
+from cluster.records import Origin
+from cluster.registry.definitions import StreamSource
+from cluster.stores.kafka import KafkaPartition
+from cluster.stores.redis import RedisOnlineStore
+from cluster.telemetry import set_up_logs
+
+REBUILD_SECONDS = 1.0
+
+
+class Partition:
+    """Runs from construction until `drain`; all calls answer at once."""
+
+    def __init__(self, app: App, source: StreamSource, partition: int) -> None:
+        set_up_logs(app.config.telemetry)
+        self._app, self._source, self._partition = app, source, partition
+        self._name = partition_name(source.topic, partition)
+        self._log = structlog.get_logger().bind(topic=source.topic, partition=partition)
+        self._stop = threading.Event()
+        self._loop: StreamLoop | None = None
+        self._outcome = Progress()
+        self._thread = threading.Thread(target=self._live, name=self._name, daemon=True)
+        self._thread.start()
+
+    def __repr__(self) -> str:
+        return self._name
+
+    def status(self) -> Progress:
+        """Return what this partition is doing."""
+        loop = self._loop
+        return loop.progress if loop is not None else self._outcome
+
+    def drain(self, seconds: float) -> Progress:
+        """Stop reading, finish what is in flight, and say how far that got after at most `seconds`."""
+        self._stop.set()
+        self._thread.join(seconds)
+        return self.status()
+
+    def _live(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._run_once()
+            except (RetryLater, Gap) as error:
+                self._end(State.WAITING, str(error))
+                self._stop.wait(REBUILD_SECONDS)
+            except Fenced as error:
+                self._end(State.FENCED, str(error))
+                return
+            except (Refused, Misconfigured) as error:
+                self._end(State.HALTED, str(error))
+                return
+            except Exception as error:  # noqa: BLE001 - a partition that died in silence would be worse
+                self._log.exception("partition_failed")
+                self._end(State.WAITING, f"unexpected {type(error).__name__}: {error}; building the partition anew")
+                self._stop.wait(REBUILD_SECONDS)
+
+    def _run_once(self) -> None:
+        config, catalog = self._app.config, self._app.catalog()
+        source = KafkaPartition(config.kafka, self._app.bootstrap, self._source.topic, self._partition, config.ingest)
+        online = RedisOnlineStore(self._app.redis_url, config.online_store)
+        try:
+            self._loop = StreamLoop(
+                Origin.stream(self._source.topic, self._partition, catalog.version),
+                SourcePlan.compile(catalog, self._source.name, config.ingest),
+                Ports(source, online, WriterClient(), SlotClient(Claim(self._name, Kind.STREAM, self._name))),
+                config.ingest,
+            )
+            self._loop.run(self._stop)
+        finally:
+            source.close()
+            online.close()
+
+    def _end(self, state: State, note: str) -> None:
+        last = self._loop.progress if self._loop else Progress()
+        self._log.warning("partition_ended", state=str(state), note=note)
+        self._outcome, self._loop = replace(last, state=state, note=note, in_flight=0), None

@@ -1,0 +1,157 @@
+"""Keeps one partition actor for each partition of each source, finds new partitions, and answers for all of them.
+
+Ray restarts a dead actor by itself; the supervisor creates those that are missing and replaces those that were fenced.
+It holds no state that its own restart could lose: actors are found by name.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import structlog
+
+from actors import handles
+from actors.partition import Partition
+from cluster.app import App
+from cluster.errors import RaytideError, RetryLater
+from cluster.ingest.stream import Progress, State
+from cluster.registry.definitions import StreamSource
+from cluster.status import PartitionReport
+from cluster.stores.kafka_admin import KafkaAdmin
+from cluster.telemetry import set_up_logs
+
+LOOK_SECONDS = 2.0
+ANSWER_SECONDS = 3.0
+
+Key = tuple[str, int]
+
+
+class Supervisor:
+    """Looks every two seconds from construction until `drain`. Other calls answer at once."""
+
+    def __init__(self, app: App) -> None:
+        set_up_logs(app.config.telemetry)
+        self._app = app
+        self._sources = app.catalog().stream_sources
+        self._log = structlog.get_logger().bind(actor=handles.SUPERVISOR)
+        self._admin: KafkaAdmin | None = None
+        self._counts: dict[str, int] = {}
+        self._progress: dict[Key, Progress] = {}
+        self._ends: dict[Key, int] = {}
+        self._note = ""
+        self._stop, self._looked = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._live, name=handles.SUPERVISOR, daemon=True)
+        self._thread.start()
+
+    def __repr__(self) -> str:
+        return handles.SUPERVISOR
+
+    def partitions(self) -> list[PartitionReport]:
+        """Return what every known partition said when last asked, in topic and partition order."""
+        self._looked.wait(handles.CALL_SECONDS / 2)
+        known = {(source.topic, n): Progress() for source in self._sources for n in range(self._counts.get(source.topic, 0))}
+        missing = [self._missing(source) for source in self._sources if source.topic not in self._counts]
+        return missing + [self._status(key, progress) for key, progress in sorted({**known, **self._progress}.items())]
+
+    def drain(self, seconds: float) -> list[str]:
+        """Let every partition finish what it has in flight; return one sentence for each that could not."""
+        self._stop.set()
+        self._thread.join(LOOK_SECONDS + ANSWER_SECONDS)
+        with ThreadPoolExecutor(max(1, len(self._progress))) as pool:
+            answers = pool.map(lambda key: self._drain_one(key, seconds), sorted(self._progress))
+        return [sentence for sentence in answers if sentence]
+
+    def _live(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._look()
+                self._note = ""
+            except RaytideError as error:
+                self._note = str(error)
+                self._log.warning("look_failed", note=self._note)
+                self._close_admin()
+            except Exception:  # noqa: BLE001 - whatever it was, the next look may work, and there is nobody else
+                self._log.exception("look_failed")
+                self._close_admin()
+            self._looked.set()
+            self._stop.wait(LOOK_SECONDS)
+        self._close_admin()
+
+    def _look(self) -> None:
+        self._ask_all()  # first: partitions that run are known even while Kafka is away
+        admin = self._admin = self._admin or KafkaAdmin(self._app.config.kafka, self._app.bootstrap)
+        for source in self._sources:
+            count = admin.partitions_of(source.topic)
+            if count is None and self._app.config.kafka.create_topics:
+                admin.create_topic(source.topic, source.partitions, self._app.config.kafka.replication_factor)
+                count = admin.partitions_of(source.topic)
+            if count is not None:
+                self._counts[source.topic] = count
+                self._ensure(source, count)
+        self._ends = admin.ends(list(self._counts))
+
+    def _ensure(self, source: StreamSource, count: int) -> None:
+        for partition in range(count):
+            if (source.topic, partition) not in self._progress:
+                name = handles.partition_name(source.topic, partition)
+                handles.ensure(Partition, name, self._app, source, partition, max_concurrency=4)
+                self._progress[source.topic, partition] = Progress()
+
+    def _ask_all(self) -> None:
+        keys = sorted(self._progress)
+        remotes = [handles.Remote(handles.partition_name(*key), ANSWER_SECONDS) for key in keys]
+        started = [handles.quietly(partial(remote.start, "status"), None) for remote in remotes]
+        for key, ref in zip(keys, started, strict=True):
+            self._take(key, ref)
+
+    def _take(self, key: Key, ref: Any) -> None:
+        name = handles.partition_name(*key)
+        try:
+            self._progress[key] = handles.value(ref, name, ANSWER_SECONDS) if ref else self._progress[key]
+        except RetryLater as error:
+            self._progress[key] = replace(self._progress[key], state=State.STARTING, note=str(error))
+        if handles.find(name) is None:
+            del self._progress[key]  # the next look creates it
+        elif self._progress[key].state is State.FENCED:
+            # Only one actor has this name, so what fenced it is gone: a fresh one takes the next epoch.
+            handles.kill(name)
+            del self._progress[key]
+
+    def _drain_one(self, key: Key, seconds: float) -> str:
+        name = handles.partition_name(*key)
+        try:
+            progress: Progress = handles.Remote(name, seconds + ANSWER_SECONDS).call("drain", seconds)
+        except RetryLater as error:
+            return f"{name}: {error}"
+        if progress.in_flight:
+            why = progress.note or progress.state
+            return f"{name}: {progress.in_flight} batches were still in flight after {seconds:.0f} s ({why})"
+        return ""
+
+    def _status(self, key: Key, progress: Progress) -> PartitionReport:
+        return PartitionReport(
+            topic=key[0],
+            partition=key[1],
+            state=str(progress.state),
+            note=progress.note or self._note,
+            actor=handles.partition_name(*key),
+            epoch=progress.epoch,
+            next_offset=progress.committed if progress.committed >= 0 else None,
+            end_offset=self._ends.get(key),
+            events=progress.events,
+            rejected=progress.rejected,
+            in_flight=progress.in_flight,
+        )
+
+    def _missing(self, source: StreamSource) -> PartitionReport:
+        note = self._note or f"topic {source.topic} does not exist (yet): create it, or set kafka.create_topics"
+        return PartitionReport(topic=source.topic, partition=0, state=str(State.WAITING), note=note)
+
+    def _close_admin(self) -> None:
+        if self._admin is not None:
+            self._admin.close()
+            self._admin = None

@@ -1,0 +1,162 @@
+"""The only process that opens the DuckDB file: commits, uploads, and reads on cursors of their own.
+
+Calls arrive on threads (Ray's concurrency groups), so a slow read or a large file never blocks a commit. A process
+that dies is built anew by Ray, and its state comes back from the file.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from actors.handles import WRITER
+from cluster.app import App
+from cluster.errors import Misconfigured, Refused
+from cluster.records import Batch, Origin, PartitionStart
+from cluster.registry.catalog import FeatureSpec
+from cluster.serving.asof import point_in_time
+from cluster.stores.duckdb import DuckStore
+from cluster.stores.duckdb_reads import DuckReads
+from cluster.stores.duckdb_status import WriterStatus
+from cluster.stores.ports import Upload, UploadState
+
+# A predecessor that was killed may need a moment to let go of the file.
+LOCK_SECONDS = 30
+GROUPS = {"commits": 256, "uploads": 32, "reads": 8, "control": 4}
+
+
+@retry(
+    retry=retry_if_exception_type((Misconfigured, Refused)),
+    stop=stop_after_delay(LOCK_SECONDS),
+    wait=wait_fixed(0.5),
+    reraise=True,
+)
+def open_store(app: App) -> DuckStore:
+    """Open the app's file, waiting for a dying predecessor."""
+    offline = app.config.offline_store
+    return DuckStore(offline.model_copy(update={"path": str(Path(app.folder) / offline.path)}))
+
+
+class Writer:
+    """Gives `DuckStore` and its reads a process. Each method is what the port of the same name says."""
+
+    def __init__(self, app: App) -> None:
+        self._store = open_store(app)
+        self._reads = DuckReads(self._store.database, app.config.offline_store)
+        self._ended = threading.Event()
+
+    def __repr__(self) -> str:
+        return WRITER
+
+    @ray.method(concurrency_group="commits")
+    def commit(self, batch: Batch) -> None:
+        """See OfflineStore."""
+        with self._alive():
+            self._store.commit(batch)
+
+    @ray.method(concurrency_group="control")
+    def open_partition(self, topic: str, partition: int, beginning: int) -> PartitionStart:
+        """See OfflineStore."""
+        with self._alive():
+            return self._store.open_partition(topic, partition, beginning)
+
+    @ray.method(concurrency_group="control")
+    def register(self, content_hash: str, definition: dict[str, Any], applied_by: str) -> int:
+        """See OfflineStore."""
+        with self._alive():
+            return self._store.register(content_hash, definition, applied_by)
+
+    @ray.method(concurrency_group="uploads")
+    def begin_upload(self, upload: Upload) -> Upload:
+        """See OfflineStore."""
+        with self._alive():
+            return self._store.begin_upload(upload)
+
+    @ray.method(concurrency_group="uploads")
+    def set_upload_state(self, upload_id: str, state: UploadState, error: str) -> Upload:
+        """See OfflineStore."""
+        with self._alive():
+            return self._store.set_upload_state(upload_id, state, error)
+
+    @ray.method(concurrency_group="uploads")
+    def open_upload(self, upload_id: str, origin: Origin) -> None:
+        """See OfflineStore."""
+        with self._alive():
+            self._store.open_upload(upload_id, origin)
+
+    @ray.method(concurrency_group="uploads")
+    def append_upload(self, upload_id: str, piece: int, batch: Batch) -> None:
+        """See OfflineStore."""
+        with self._alive():
+            self._store.append_upload(upload_id, piece, batch)
+
+    @ray.method(concurrency_group="uploads")
+    def commit_upload(self, upload_id: str, pieces: int) -> Upload:
+        """See OfflineStore."""
+        with self._alive():
+            return self._store.commit_upload(upload_id, pieces)
+
+    @ray.method(concurrency_group="uploads")
+    def abort_upload(self, upload_id: str) -> None:
+        """See OfflineStore."""
+        self._store.abort_upload(upload_id)
+
+    @ray.method(concurrency_group="uploads")
+    def upload_newest(self, upload_id: str, features: list[str]) -> list[pa.Table]:
+        """See OfflineStore."""
+        return list(self._store.upload_newest(upload_id, features))
+
+    @ray.method(concurrency_group="uploads")
+    def get_upload(self, upload_id: str) -> Upload:
+        """See OfflineStore."""
+        return self._store.get_upload(upload_id)
+
+    @ray.method(concurrency_group="uploads")
+    def list_uploads(self, limit: int) -> list[Upload]:
+        """See OfflineStore."""
+        return self._store.list_uploads(limit)
+
+    @ray.method(concurrency_group="reads")
+    def query(self, sql: str, parameters: Sequence[Any], max_rows: int | None) -> pa.Table:
+        """See OfflineStore."""
+        return self._reads.query(sql, parameters, max_rows=max_rows)
+
+    @ray.method(concurrency_group="reads")
+    def sql(self, statement: str) -> pa.Table:
+        """See OfflineStore."""
+        return self._reads.sql(statement)
+
+    @ray.method(concurrency_group="reads")
+    def point_in_time(
+        self, rows: pa.Table, specs: Sequence[FeatureSpec], known_at_us: int | None, *, full_names: bool
+    ) -> pa.Table:
+        """See cluster.serving.asof."""
+        return point_in_time(self._reads, rows, specs, known_at_us=known_at_us, full_names=full_names)
+
+    @ray.method(concurrency_group="control")
+    def snapshot(self) -> WriterStatus:
+        """Return what `raytide status` shows of the writer."""
+        return self._store.snapshot()
+
+    @ray.method(concurrency_group="control")
+    def close(self) -> None:
+        """Finish what waits, write a checkpoint, and let go of the file."""
+        self._ended.set()
+        self._store.close()
+
+    @contextmanager
+    def _alive(self) -> Iterator[None]:
+        """End the process when the database turns out to be beyond use: a new one starts from the file."""
+        try:
+            yield
+        finally:
+            if not self._store.healthy and not self._ended.is_set():
+                os._exit(1)

@@ -1,0 +1,78 @@
+"""The drain by Raytide: the app as a user starts it, in a folder of its own, on the benchmark's Kafka and Valkey."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import duckdb
+
+from bench.drains import BENCH, Drained, Job, Release, servers
+from bench.measure import family, watching
+from cluster.status import StatusReport
+from raytide.client import RaytideClient
+
+POLL_SECONDS = 0.25
+START_SECONDS = 120
+DRAIN_SECONDS = 600
+
+
+def drain_with_raytide(job: Job, release: Release) -> Drained:
+    """Drain with `raytide up`, fresh; the time of the last commit is the one in its ledger."""
+    with _app(job) as (client, head):
+        _wait(
+            client,
+            lambda report: bool(report.partitions) and all(p.state == "RUNNING" for p in report.partitions),
+            START_SECONDS,
+        )
+        with watching(lambda: [*family(head), *servers(job)]) as usage:
+            started = release()
+            _wait(client, lambda report: sum(p.events + p.rejected for p in report.partitions) >= job.events, DRAIN_SECONDS)
+    database = job.folder / ".raytide" / "features.duckdb"
+    return Drained(_last_commit(database) - started, usage, database)
+
+
+@contextmanager
+def _app(job: Job) -> Iterator[tuple[RaytideClient, int]]:
+    """Start the app; yield a client and the process id under which all of it runs."""
+    up = [sys.executable, "-m", "cluster", "up", "--project", str(BENCH / "store")]
+    down = [sys.executable, "-m", "cluster", "down"]
+    with (job.folder / "raytide.log").open("w", encoding="utf-8") as log:
+        try:
+            subprocess.run(up, cwd=job.folder, env=_environment(job), stdout=log, stderr=log, check=True)  # noqa: S603 - ours
+            app = json.loads((job.folder / ".raytide" / "app.json").read_text(encoding="utf-8"))
+            with RaytideClient(app["gateway"]) as client:
+                yield client, app["head"]["process"]["pid"]
+        finally:
+            subprocess.run(down, cwd=job.folder, env=_environment(job), stdout=log, stderr=log, check=True)  # noqa: S603 - ours
+
+
+def _environment(job: Job) -> Mapping[str, str]:
+    return {
+        **os.environ,
+        "BENCH_TOPIC": job.topic,
+        "RAYTIDE_KAFKA__BOOTSTRAP_SERVERS": job.bootstrap,
+        "RAYTIDE_ONLINE_STORE__CONNECTION_STRING": job.redis_url,
+        "RAYTIDE_GATEWAY__PORT": "0",
+        "RAYTIDE_RAY__DASHBOARD_PORT": "0",
+    }
+
+
+def _wait(client: RaytideClient, reached: Callable[[StatusReport], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not reached(report := client.status()):
+        if time.monotonic() > deadline:
+            states = ", ".join(f"{p.topic}[{p.partition}] {p.state} {p.note}".strip() for p in report.partitions)
+            raise TimeoutError(f"not there after {seconds:.0f} s: {states or 'no partitions'}")
+        time.sleep(POLL_SECONDS)
+
+
+def _last_commit(database: os.PathLike[str]) -> float:
+    with duckdb.connect(str(database), read_only=True) as connection:
+        row = connection.execute("SELECT epoch(max(committed_at)) FROM batches").fetchone()
+    return float(row[0])

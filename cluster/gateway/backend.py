@@ -1,0 +1,71 @@
+"""What the services of the gRPC edge need behind them; met by an actor's clients, and by a twin in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from cluster.registry.catalog import Catalog
+from cluster.status import StatusReport
+from cluster.stores.ports import OnlineStore, Upload
+from cluster.uploads.messages import UploadHeader, UploadProgress
+
+
+class Uploads(Protocol):
+    """Takes files. Raises BadFile, Refused, OverLimit, NotFound or RetryLater."""
+
+    def submit(self, header: UploadHeader, chunks: Iterator[bytes], /) -> Iterator[UploadProgress]:
+        """Receive a file, then yield its progress until it is DONE or FAILED.
+
+        Work on a file that was received whole goes on when the iterator is abandoned. What `chunks` raises means that
+        the transfer broke off.
+        """
+
+
+class Offline(Protocol):
+    """The reads of history that need nothing but the writer."""
+
+    def get_upload(self, upload_id: str, /) -> Upload:
+        """Return an upload; raise NotFound."""
+
+    def list_uploads(self, limit: int = 100, /) -> list[Upload]:
+        """Return uploads, newest first."""
+
+    def sql(self, statement: str, /) -> pa.Table:
+        """Run a user's read-only statement; Refused when it is not one."""
+
+
+class Backend(Protocol):
+    """Caller: the gateway, from any number of threads. Errors are `cluster.errors`."""
+
+    @property
+    def online(self) -> OnlineStore:
+        """Return the newest values."""
+
+    @property
+    def offline(self) -> Offline:
+        """Return the history."""
+
+    @property
+    def uploads(self) -> Uploads:
+        """Return the entrance for files."""
+
+    def catalog(self) -> Catalog:
+        """Return the definitions in force."""
+
+    def historical(
+        self, entity_rows: pa.Table, references: Sequence[str], known_at_us: int | None, *, full_names: bool
+    ) -> pa.Table:
+        """Join features to `entity_rows` as they were at each row's time; Refused when the rows cannot be joined."""
+
+    def status(self) -> StatusReport:
+        """Say what every part is doing; one that does not answer is shown as away."""
+
+    def verify(self, wait_s: float, /) -> Mapping[str, Any]:
+        """Compare the stores after the streams caught up or `wait_s` passed.
+
+        Return {"ok", "checks": [{"name", "checked", "offenders", "examples"}], "partitions": [{"topic", "partition",
+        "first", "next", "end", "behind"}]}.
+        """

@@ -1,0 +1,177 @@
+"""Messages to our types and back. Behind this module nothing knows protobuf."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from featurestore.v1 import admin_pb2, ingest_pb2
+
+from cluster.errors import Refused
+from cluster.gateway.failures import AtFault
+from cluster.status import Endpoints, LimiterReport, PartitionReport, SlotReport, StatusReport, WriterReport
+from cluster.stores.ports import Upload, UploadState
+from cluster.uploads.messages import UploadHeader, UploadProgress
+
+FORMATS = {
+    "csv": ingest_pb2.FILE_FORMAT_CSV,
+    "parquet": ingest_pb2.FILE_FORMAT_PARQUET,
+    "jsonl": ingest_pb2.FILE_FORMAT_JSONL,
+}
+FORMAT_NAMES = {number: name for name, number in FORMATS.items()}
+STATES: dict[UploadState, Any] = {state: ingest_pb2.UploadState.Value(f"UPLOAD_STATE_{state}") for state in UploadState}
+STATE_NAMES = {number: state for state, number in STATES.items()}
+
+
+def header_to_proto(header: UploadHeader) -> ingest_pb2.UploadFileHeader:
+    """Return the message for a header."""
+    return ingest_pb2.UploadFileHeader(
+        name=header.name,
+        source=header.source,
+        format=FORMATS[header.format],
+        size=header.size,
+        sha256=header.sha256,
+        idempotency_key=header.idempotency_key,
+        options=dict(header.options),
+    )
+
+
+def header_from_proto(message: ingest_pb2.UploadFileHeader) -> UploadHeader:
+    """Return the header, as it came; raise AtFault for a format that has no name."""
+    if message.format not in FORMAT_NAMES:
+        raise AtFault("header.format", Refused(f"format {message.format} is not known: choose {', '.join(FORMATS)}"))
+    return UploadHeader(
+        name=message.name,
+        source=message.source,
+        format=FORMAT_NAMES[message.format],
+        size=message.size,
+        sha256=message.sha256,
+        idempotency_key=message.idempotency_key,
+        options=dict(message.options),
+    )
+
+
+def upload_to_proto(upload: Upload) -> ingest_pb2.Upload:
+    """Return the message for an upload."""
+    return ingest_pb2.Upload(
+        upload_id=upload.upload_id,
+        idempotency_key=upload.idempotency_key,
+        name=upload.name,
+        source=upload.source,
+        format=FORMATS[upload.format],
+        sha256=upload.sha256,
+        size=upload.bytes,
+        state=STATES[upload.state],
+        rows=upload.rows,
+        rejected=upload.rejected,
+        error=upload.error,
+        created_at_us=upload.created_at,
+        updated_at_us=upload.updated_at,
+    )
+
+
+def upload_from_proto(message: ingest_pb2.Upload) -> Upload:
+    """Undo `upload_to_proto`."""
+    return Upload(
+        upload_id=message.upload_id,
+        idempotency_key=message.idempotency_key,
+        name=message.name,
+        source=message.source,
+        format=FORMAT_NAMES[message.format],
+        sha256=message.sha256,
+        bytes=message.size,
+        state=STATE_NAMES[message.state],
+        rows=message.rows,
+        rejected=message.rejected,
+        error=message.error,
+        created_at=message.created_at_us,
+        updated_at=message.updated_at_us,
+    )
+
+
+def progress_to_proto(progress: UploadProgress) -> ingest_pb2.UploadFileResponse:
+    """Return the message for an upload's progress."""
+    return ingest_pb2.UploadFileResponse(
+        upload=upload_to_proto(progress.upload),
+        received=progress.received,
+        pieces_total=progress.pieces_total,
+        pieces_done=progress.pieces_done,
+    )
+
+
+def progress_from_proto(message: ingest_pb2.UploadFileResponse) -> UploadProgress:
+    """Undo `progress_to_proto`."""
+    return UploadProgress(
+        upload=upload_from_proto(message.upload),
+        received=message.received,
+        pieces_total=message.pieces_total if message.HasField("pieces_total") else None,
+        pieces_done=message.pieces_done,
+    )
+
+
+def status_to_proto(report: StatusReport) -> admin_pb2.GetStatusResponse:
+    """Return the message for a status report. Fields have the same names on both sides, so that a new one is one line."""
+    return admin_pb2.GetStatusResponse(
+        project=report.project,
+        registry_version=report.registry_version,
+        taken_at_us=report.taken_at,
+        endpoints=admin_pb2.Endpoints(**asdict(report.endpoints)),
+        partitions=[admin_pb2.PartitionStatus(**asdict(p), lag=p.lag) for p in report.partitions],
+        limiter=admin_pb2.LimiterStatus(**asdict(report.limiter)),
+        writer=admin_pb2.WriterStatus(**asdict(report.writer)),
+        uploads=[upload_to_proto(upload) for upload in report.uploads],
+    )
+
+
+def status_from_proto(message: admin_pb2.GetStatusResponse) -> StatusReport:
+    """Undo `status_to_proto`."""
+    limiter = _fields(message.limiter)
+    return StatusReport(
+        project=message.project,
+        registry_version=message.registry_version,
+        taken_at=message.taken_at_us,
+        endpoints=Endpoints(**_fields(message.endpoints)),
+        partitions=tuple(_partition(p) for p in message.partitions),
+        limiter=LimiterReport(
+            **{
+                **limiter,
+                "held": tuple(SlotReport(**_fields(slot)) for slot in message.limiter.held),
+                "waiting": tuple(SlotReport(**_fields(slot)) for slot in message.limiter.waiting),
+            },
+        ),
+        writer=WriterReport(**_fields(message.writer)),
+        uploads=tuple(upload_from_proto(upload) for upload in message.uploads),
+    )
+
+
+def verify_to_proto(report: Mapping[str, Any]) -> admin_pb2.VerifyResponse:
+    """Return the message for a verify report in its dictionary form; see Backend.verify."""
+    return admin_pb2.VerifyResponse(
+        ok=report["ok"],
+        checks=[admin_pb2.VerifyCheck(**check) for check in report["checks"]],
+        partitions=[admin_pb2.VerifyPartition(**partition) for partition in report["partitions"]],
+    )
+
+
+def verify_from_proto(message: admin_pb2.VerifyResponse) -> dict[str, Any]:
+    """Undo `verify_to_proto`."""
+    return {
+        "ok": message.ok,
+        "checks": [{**_fields(check), "examples": list(check.examples)} for check in message.checks],
+        "partitions": [_fields(partition) for partition in message.partitions],
+    }
+
+
+def _partition(message: admin_pb2.PartitionStatus) -> PartitionReport:
+    fields = _fields(message)
+    del fields["lag"]  # computed from the offsets
+    return PartitionReport(**fields)
+
+
+def _fields(message: Any) -> dict[str, Any]:
+    """Return a message's fields by name; an optional one that is not set is None."""
+    return {
+        f.name: getattr(message, f.name) if not f.has_presence or message.HasField(f.name) else None
+        for f in message.DESCRIPTOR.fields
+    }

@@ -1,0 +1,60 @@
+"""Files that are not what their sender says: named by their first bytes before anything else looks at them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cluster.errors import BadFile
+from cluster.ingest.files.piece import Format
+
+BOM = b"\xef\xbb\xbf"
+PARQUET_MAGIC = b"PAR1"
+_MIN_PARQUET = 12  # two magics and the length of the footer
+
+_OTHERS = {
+    b"\x1f\x8b": "gzip: unpack it first",
+    b"\x28\xb5\x2f\xfd": "zstd: unpack it first",
+    b"BZh": "bzip2: unpack it first",
+    b"\xfd7zXZ": "xz: unpack it first",
+    b"PK\x03\x04": "a zip archive or spreadsheet: unpack it, or save it as CSV",
+    b"\xff\xfe": "UTF-16 text: save it as UTF-8",
+    b"\xfe\xff": "UTF-16 text: save it as UTF-8",
+    b"ARROW1": "an Arrow file: write it as Parquet",
+    b"ORC": "ORC: write it as Parquet",
+}
+
+
+def check_is(file: Path, format_: Format) -> None:
+    """Raise BadFile when `file` is empty or plainly not of the format that it was sent as."""
+    size = file.stat().st_size
+    if size == 0:
+        raise BadFile("the file is empty (0 bytes): send a file with at least a header or one row")
+    with file.open("rb") as handle:
+        head = handle.read(16)
+        handle.seek(max(0, size - len(PARQUET_MAGIC)))
+        tail = handle.read()
+    if format_ is Format.PARQUET:
+        _check_parquet(head, tail, size)
+    else:
+        _check_text(head, format_)
+
+
+def _check_parquet(head: bytes, tail: bytes, size: int) -> None:
+    if not head.startswith(PARQUET_MAGIC):
+        what = _named(head) or "perhaps CSV or JSON Lines"
+        raise BadFile(f"the file is not Parquet but {what}; it was sent as parquet: name the right format")
+    if tail != PARQUET_MAGIC or size < _MIN_PARQUET:
+        raise BadFile("the Parquet file is cut off, its end is missing: write and send it again")
+
+
+def _check_text(head: bytes, format_: Format) -> None:
+    if head.startswith(PARQUET_MAGIC):
+        raise BadFile(f"the file is Parquet but was sent as {format_}: name the right format")
+    if named := _named(head):
+        raise BadFile(f"the file is not {format_} but {named}")
+    if format_ is Format.CSV and head.removeprefix(BOM).lstrip().startswith(b"{"):
+        raise BadFile("the file looks like JSON Lines but was sent as csv: name the right format")
+
+
+def _named(head: bytes) -> str | None:
+    return next((name for magic, name in _OTHERS.items() if head.startswith(magic)), None)

@@ -1,0 +1,228 @@
+"""One partition's loop: read, run the plan, write online, hand over to the writer, and only then tell Kafka.
+
+Plain Python behind ports: `actors.partition` gives it a process, tests give it twins. Batches overlap: while one is
+decoded, the one before is written to Redis on a second thread, and those before that are being committed. All of them
+are bounded by `batches_in_flight`; when a store is slow or away, reading stops there and nothing is dropped.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Protocol
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_when_event_set, wait_random_exponential
+
+from cluster.config import IngestConfig
+from cluster.errors import Gap, RetryLater
+from cluster.ingest.merge import newest, online_rows
+from cluster.ingest.pipeline import SourcePlan
+from cluster.records import Batch, Origin, PartitionStart
+from cluster.stores.ports import OnlineStore, RecordSource
+
+POLL_SECONDS = 0.2
+SILENCE_SECONDS = 5.0
+TELL_KAFKA_SECONDS = 1.0
+
+
+class Ledger(Protocol):
+    """The writer, as a partition sees it."""
+
+    def open_partition(self, topic: str, partition: int, beginning: int) -> PartitionStart:
+        """Take a new epoch and learn where to read next; see OfflineStore."""
+
+    def submit(self, batch: Batch) -> Future[None]:
+        """Start OfflineStore.commit; the future ends when the batch is durable, or with its error."""
+
+
+class Slot(Protocol):
+    """This partition's claim on one of the cluster's worker slots."""
+
+    def hold(self) -> None:
+        """Return when the slot is ours, at once while it already is; renew it, and pass it on when others wait."""
+
+    def release(self) -> None:
+        """Give the slot back while there is nothing to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What one partition needs from the outside."""
+
+    source: RecordSource
+    online: OnlineStore
+    ledger: Ledger
+    slot: Slot
+
+
+class State(StrEnum):
+    """What a partition is doing, as `raytide status` shows it."""
+
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"  # a store or Kafka is away; goes on by itself
+    WAITING = "WAITING"  # not built yet: writer or topic away
+    HALTED = "HALTED"  # needs a person
+    FENCED = "FENCED"  # a successor took over
+    STOPPED = "STOPPED"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a partition says of itself. `committed` is its ledger's next offset; counts are since the actor started."""
+
+    state: State = State.STARTING
+    note: str = ""
+    epoch: int = 0
+    committed: int = -1
+    read: int = -1
+    events: int = 0
+    rejected: int = 0
+    in_flight: int = 0
+
+
+class StreamLoop:
+    """Drives one partition for one epoch. `run` is called by one thread; `progress` may be read by any."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        plan: SourcePlan,
+        ports: Ports,
+        ingest: IngestConfig,
+        clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self._origin, self._plan = origin, plan
+        self._source, self._online, self._ledger, self._slot = ports.source, ports.online, ports.ledger, ports.slot
+        self._limit, self._clock_us = ingest.batches_in_flight, clock_us
+        self._in_flight: deque[tuple[Batch, Future[Future[None]]]] = deque()
+        self._told_kafka = (time.monotonic(), -1)
+        self._heard = time.monotonic()
+        self._epoch = 0
+        self._progress = Progress()
+        self._trouble = ""  # also written by the storing thread, everything else by the running one alone
+
+    @property
+    def progress(self) -> Progress:
+        """Return what this partition is doing right now."""
+        if self._trouble:
+            return replace(self._progress, state=State.PAUSED, note=self._trouble)
+        return self._progress
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set, then finish what is in flight.
+
+        Raise Fenced when a successor took over, Gap when the ledger is elsewhere (build anew), RetryLater when the
+        writer or Kafka is away while starting, Refused when the stored offset no longer exists.
+        """
+        self._start()
+        with ThreadPoolExecutor(1, thread_name_prefix="store") as storing:
+            try:
+                while not stop.is_set():
+                    self._step(storing, stop)
+                self._drain(stop)
+            finally:
+                self._slot.release()
+                storing.shutdown(wait=False, cancel_futures=True)
+
+    def _start(self) -> None:
+        topic, partition = str(self._origin.topic), int(self._origin.partition or 0)
+        start = self._ledger.open_partition(topic, partition, self._source.beginning())
+        self._epoch = start.epoch
+        self._source.seek(start.next_offset)
+        self._note(state=State.RUNNING, note="", epoch=start.epoch, committed=start.next_offset, read=start.next_offset)
+
+    def _step(self, storing: ThreadPoolExecutor, stop: threading.Event) -> None:
+        records = self._source.poll(0.0 if self._in_flight else POLL_SECONDS)
+        if records is None:
+            self._settle_or_rest(stop)
+            return
+        self._heard = time.monotonic()
+        self._slot.hold()
+        outcome = self._plan.run(records, self._clock_us())
+        batch = outcome.batch(self._origin, self._epoch, (records.first, records.next))
+        self._in_flight.append((batch, storing.submit(self._store, batch, stop)))
+        self._note(read=batch.next, in_flight=len(self._in_flight))
+        while self._in_flight and (len(self._in_flight) >= self._limit or self._oldest_is_done()):
+            self._settle(stop)
+
+    def _settle_or_rest(self, stop: threading.Event) -> None:
+        if self._in_flight:
+            self._settle(stop)
+        else:
+            self._slot.release()
+            self._tell_kafka(at_least_s=0.0)
+            self._listen()
+
+    def _listen(self) -> None:
+        """Tell "no data" from "no broker", which a poll cannot."""
+        if time.monotonic() - self._heard < SILENCE_SECONDS:
+            return
+        try:
+            self._source.end()
+            self._trouble = ""
+        except RetryLater as error:
+            self._trouble = str(error)
+        self._heard = time.monotonic()
+
+    def _drain(self, stop: threading.Event) -> None:
+        while self._in_flight:
+            self._settle(stop)
+        self._tell_kafka(at_least_s=0.0)
+        self._note(state=State.STOPPED)
+
+    def _store(self, batch: Batch, stop: threading.Event) -> Future[None]:
+        # Redis before DuckDB: newest-wins makes a replay harmless, the other order would skip updates after a crash.
+        rows = online_rows(batch.rows, self._plan.online)
+        if rows.num_rows:
+            self._patiently(stop)(self._online.write, newest(rows))
+        return self._ledger.submit(batch)
+
+    def _patiently(self, stop: threading.Event) -> Retrying:
+        def say(state: RetryCallState) -> None:
+            self._trouble = str(state.outcome.exception()) if state.outcome else ""
+
+        return Retrying(
+            retry=retry_if_exception_type(RetryLater),
+            wait=wait_random_exponential(multiplier=0.1, max=2),
+            stop=stop_when_event_set(stop),
+            before_sleep=say,
+            reraise=True,
+        )
+
+    def _oldest_is_done(self) -> bool:
+        stored = self._in_flight[0][1]
+        return stored.done() and (stored.exception() is not None or stored.result().done())
+
+    def _settle(self, stop: threading.Event) -> None:
+        """Wait until the oldest batch is durable."""
+        batch, stored = self._in_flight[0]
+        try:
+            stored.result().result()
+        except (RetryLater, Gap):
+            # A writer that restarted may have seen this batch before its predecessor. Now that it is the oldest, a
+            # second Gap means that the ledger really is elsewhere.
+            self._patiently(stop)(lambda: self._store(batch, stop).result())
+        self._in_flight.popleft()
+        self._trouble = ""
+        self._note(
+            committed=batch.next,
+            in_flight=len(self._in_flight),
+            events=self._progress.events + batch.events,
+            rejected=self._progress.rejected + batch.rejects.num_rows,
+        )
+        self._tell_kafka(at_least_s=TELL_KAFKA_SECONDS)
+
+    def _tell_kafka(self, at_least_s: float) -> None:
+        at, told = self._told_kafka
+        if self._progress.committed > told and time.monotonic() - at >= at_least_s:
+            self._source.commit(self._progress.committed)
+            self._told_kafka = (time.monotonic(), self._progress.committed)
+
+    def _note(self, **changes: object) -> None:
+        self._progress = replace(self._progress, **changes)  # type: ignore[arg-type] # names are Progress's own fields

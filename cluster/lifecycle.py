@@ -1,0 +1,240 @@
+"""The composition root: what `raytide up` starts, in which order, and what `raytide down` stops in reverse.
+
+Everything can be repeated: `up` over a running app starts only what is missing, `down` without one does nothing.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from actors import handles
+from actors.gateway import Gateway
+from actors.limiter import Limiter
+from actors.supervisor import Supervisor
+from actors.writer import GROUPS, Writer
+from cluster import ray_head
+from cluster.app import App
+from cluster.config import STATE_FOLDER, Config
+from cluster.errors import RetryLater, Unreachable
+from cluster.ray_head import RayHead
+from cluster.registry import loader
+from cluster.stack import manager as stack
+from cluster.stack.process import ProcessId, free_port, is_free
+
+APP_FILE = "app.json"
+READY_SECONDS = 90.0
+ANSWER_SECONDS = 10.0
+CHECKPOINT_SECONDS = 60.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What `.raytide/app.json` remembers of a running app, for the CLI and for `down`."""
+
+    project: str
+    gateway: str
+    dashboard: str
+    ray_address: str
+    config: str
+    head: RayHead | None = None  # None on a Ray that is not ours
+    stack: bool = False  # whether `up` started the local Kafka and Valkey
+
+    @classmethod
+    def read(cls, folder: Path) -> Running | None:
+        """Return what is remembered under `folder`, or None."""
+        try:
+            content = json.loads((folder / STATE_FOLDER / APP_FILE).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        head = content.pop("head")
+        if head is None:
+            return cls(**content)
+        process = ProcessId(**head.pop("process"))
+        return cls(**content, head=RayHead(process=process, **head))
+
+    def write(self, folder: Path) -> None:
+        """Remember this under `folder`, readable by its owner alone."""
+        path = folder / STATE_FOLDER / APP_FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
+        fresh.replace(path)
+
+
+def up(config: Config, project_folder: Path, folder: Path, say: Say) -> Running:
+    """Start the app for `config` with its state under `folder`, or what is missing of it.
+
+    Raise Misconfigured for wrong definitions, Unreachable when Kafka, Redis or Ray are away.
+    """
+    catalog = loader.load(config.project, project_folder / config.definitions)
+    known = Running.read(folder)
+    stack_is_ours = _start_stack(config, folder, say) or (known is not None and known.stack)
+    bootstrap, redis_url = _addresses(config, folder)
+    head = _ray(config, folder, known, say)
+    address = head.address if head else config.ray.address
+    running = Running(config.project, "", head.dashboard if head else "", address, str(project_folder), head, stack_is_ours)
+    running.write(folder)  # before the app: whatever happens from here on, `down` knows what to stop
+    with _connected(address):
+        app = App(
+            config=config,
+            definitions=loader.to_bytes(catalog),
+            version=0,
+            bootstrap=bootstrap,
+            redis_url=redis_url,
+            folder=str(folder.resolve()),
+            dashboard=head.dashboard if head else str(ray.get_runtime_context().gcs_address),
+        )
+        say("writer")
+        # Pinned to this node: the file is on its disk.
+        here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+        handles.ensure(Writer, handles.WRITER, app, groups=GROUPS, label_selector=here)
+        version = _patiently("writer", "register", catalog.content_hash, catalog.describe(), getpass.getuser())
+        app = replace(app, version=version)
+        say("limiter")
+        handles.ensure(Limiter, handles.LIMITER, config.workers)
+        _patiently(handles.LIMITER, "snapshot")
+        say("supervisor and partitions")
+        handles.ensure(Supervisor, handles.SUPERVISOR, app, max_concurrency=8)
+        _patiently(handles.SUPERVISOR, "partitions")
+        say("gateway")
+        app = replace(app, config=_with_port(config, say))
+        name = handles.gateway_name(handles.node_name())
+        handles.ensure(Gateway, name, app, name, max_concurrency=8)
+        gateway = _patiently(name, "address")
+    running = replace(running, gateway=gateway, dashboard=app.dashboard)
+    running.write(folder)
+    return running
+
+
+def down(folder: Path, seconds: float, say: Say) -> list[str]:
+    """Drain and stop the app of `folder`; return what was left undone after `seconds`, one sentence each."""
+    running = Running.read(folder)
+    if running is None:
+        return []
+    left: list[str] = []
+    if running.head is None or running.head.alive():
+        with _connected(running.ray_address):
+            left = _drain(seconds, say)
+    if running.head is not None:
+        say("Ray")
+        ray_head.end(running.head)
+    if running.stack:
+        say("local stack")
+        stack.down(folder / STATE_FOLDER)
+    (folder / STATE_FOLDER / APP_FILE).unlink(missing_ok=True)
+    return left
+
+
+def _drain(seconds: float, say: Say) -> list[str]:
+    """Stop in reverse: no new files, then the streams, then the writer with its file."""
+    names = handles.names()
+    for name in names:
+        if name.startswith("gateway:"):
+            say(name)
+            handles.quietly(partial(handles.Remote(name, seconds + ANSWER_SECONDS).call, "close", seconds), None)
+            handles.kill(name)
+    say("partitions")
+    left: list[str] = handles.quietly(
+        partial(handles.Remote(handles.SUPERVISOR, seconds + ANSWER_SECONDS).call, "drain", seconds),
+        ["the supervisor did not answer: partitions were stopped without draining; nothing is lost, they go on from the ledger"]
+        if handles.SUPERVISOR in names
+        else [],
+    )
+    for name in (handles.SUPERVISOR, *(n for n in names if n.startswith("partition:")), handles.LIMITER):
+        handles.kill(name)
+    say("writer")
+    handles.quietly(partial(handles.Remote(handles.WRITER, seconds + CHECKPOINT_SECONDS).call, "close"), None)
+    handles.kill(handles.WRITER)
+    return left
+
+
+def _with_port(config: Config, say: Say) -> Config:
+    """Return the configuration with a gateway port that is free; settled here, so that a restart keeps it."""
+    wanted = config.gateway.port
+    port = wanted if wanted and is_free(wanted) else free_port()
+    if wanted not in (0, port):
+        say(f"port {wanted} is taken: the gateway uses {port}")
+    return config.model_copy(update={"gateway": config.gateway.model_copy(update={"port": port})})
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[None]:
+    os.environ.update({k: v for k, v in ray_head.environment().items() if k.startswith("RAY_")})
+    if address != "auto":
+        os.environ.pop("RAY_ADDRESS", None)
+    try:
+        ray.init(address, namespace=handles.NAMESPACE, log_to_driver=False, configure_logging=False)
+    except (ConnectionError, RuntimeError) as error:
+        raise Unreachable(f"Ray at {address} does not answer: {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start_stack(config: Config, folder: Path, say: Say) -> bool:
+    """Start the parts of the local stack that the configuration leaves to it; return whether there was anything to do."""
+    local = stack.status(folder / STATE_FOLDER)
+    parts = (
+        (stack.KAFKA, config.kafka.bootstrap_servers, local.bootstrap_servers),
+        (stack.VALKEY, config.online_store.connection_string, local.redis_url),
+    )
+    wanted = {name for name, configured, _ in parts if configured is None}
+    if not wanted or (local.running and all(found for name, _, found in parts if name in wanted)):
+        return False
+    say("local stack: " + ", ".join(sorted(wanted)))
+    for service in stack.up(folder / STATE_FOLDER, services=wanted).services:
+        if service.note:
+            say(service.note)
+    return True
+
+
+def _ray(config: Config, folder: Path, known: Running | None, say: Say) -> RayHead | None:
+    """Return our own head, started when needed; None when the configuration names a cluster."""
+    if config.ray.address != "local":
+        return None
+    if known is not None and known.head is not None:
+        if known.head.alive():
+            return known.head
+        ray_head.end(known.head)  # clears what a crash left
+    say("Ray")
+    head = ray_head.start(config.ray, folder.resolve() / STATE_FOLDER / "logs" / "ray.log")
+    if config.ray.dashboard_port and not head.dashboard.endswith(f":{config.ray.dashboard_port}"):
+        say(f"port {config.ray.dashboard_port} is taken: the Ray dashboard is at {head.dashboard}")
+    return head
+
+
+def _addresses(config: Config, folder: Path) -> tuple[str, str]:
+    """Return the brokers and the Redis URL: configured, or the local stack's."""
+    bootstrap = config.kafka.bootstrap_servers
+    secret = config.online_store.connection_string
+    redis_url = secret.get_secret_value() if secret else None
+    local = stack.status(folder / STATE_FOLDER)
+    return str(bootstrap or local.bootstrap_servers), str(redis_url or local.redis_url)
+
+
+def _patiently(name: str, method: str, *args: Any) -> Any:
+    """Call an actor that may still be starting; raise Unreachable when it does not come up."""
+    retrying = Retrying(
+        retry=retry_if_exception_type(RetryLater),
+        stop=stop_after_delay(READY_SECONDS),
+        wait=wait_fixed(0.5),
+        reraise=True,
+    )
+    try:
+        return retrying(handles.Remote(name, READY_SECONDS).call, method, *args)
+    except RetryLater as error:
+        raise Unreachable(f"{name} did not come up within {READY_SECONDS:.0f} s: {error}") from error

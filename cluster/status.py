@@ -1,0 +1,94 @@
+"""What `raytide status` shows: plain data, put together by the supervisor, carried by the gateway. Times are µs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cluster.stores.ports import Upload
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where things are. `redis_url` never holds a password; `dashboard` is empty when there is none."""
+
+    bootstrap_servers: str = ""
+    redis_url: str = ""
+    gateway: str = ""
+    dashboard: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionReport:
+    """One Kafka partition and the actor that reads it.
+
+    `state` is one of `cluster.ingest.stream.State`, or AWAY when the actor does not answer. Offsets are None until
+    known; counts are since the actor started.
+    """
+
+    topic: str
+    partition: int
+    state: str
+    note: str = ""
+    actor: str = ""
+    epoch: int = 0
+    next_offset: int | None = None
+    end_offset: int | None = None
+    events: int = 0
+    rejected: int = 0
+    in_flight: int = 0
+
+    @property
+    def lag(self) -> int | None:
+        """Return how many records wait in Kafka, or None when one of the offsets is not known."""
+        if self.next_offset is None or self.end_offset is None:
+            return None
+        return max(0, self.end_offset - self.next_offset)
+
+
+@dataclass(frozen=True, slots=True)
+class SlotReport:
+    """A worker that has one of the cluster's slots, for `seconds`, or waits for one."""
+
+    holder: str
+    kind: str
+    job: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LimiterReport:
+    """The cluster-wide cap on workers: how many slots there are, who has one and who waits."""
+
+    slots: int = 0
+    reserved_for_streams: int = 0
+    most_at_once: int = 0
+    held: tuple[SlotReport, ...] = ()
+    waiting: tuple[SlotReport, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WriterReport:
+    """The writer: RUNNING, PAUSED or AWAY, what it committed since it started, and what waits."""
+
+    state: str = "AWAY"
+    note: str = ""
+    commits: int = 0
+    batches: int = 0
+    rows: int = 0
+    queued_batches: int = 0
+    queued_bytes: int = 0
+    file_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """What every part is doing. `partitions` come by topic and number, `uploads` newest first."""
+
+    project: str
+    registry_version: int
+    taken_at: int
+    endpoints: Endpoints = field(default_factory=Endpoints)
+    partitions: tuple[PartitionReport, ...] = ()
+    limiter: LimiterReport = field(default_factory=LimiterReport)
+    writer: WriterReport = field(default_factory=WriterReport)
+    uploads: tuple[Upload, ...] = ()

@@ -1,0 +1,161 @@
+"""DuckDB as the offline store: history, ledger, quarantine and uploads in one file (decision 0005)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from typing import Any
+
+import pyarrow as pa
+
+from cluster.config import OfflineStoreConfig
+from cluster.errors import Refused
+from cluster.records import Batch, Origin, PartitionStart
+from cluster.stores.duckdb_committer import Committer
+from cluster.stores.duckdb_database import DuckDatabase
+from cluster.stores.duckdb_errors import Health
+from cluster.stores.duckdb_files import UploadFiles
+from cluster.stores.duckdb_group import StreamTables
+from cluster.stores.duckdb_newest import newest_of
+from cluster.stores.duckdb_registry import RegistryTable
+from cluster.stores.duckdb_sources import SourceIds
+from cluster.stores.duckdb_status import PartitionLedger, WriterStatus
+from cluster.stores.duckdb_uploads import UploadTable
+from cluster.stores.ports import Upload, UploadState
+from cluster.stores.upload_rules import AFTER_COMMIT
+
+__all__ = ["DuckStore", "WriterStatus"]
+
+#: How long a batch waits for the one before it. Its sender keeps two or three in flight, so that one is on its way.
+PATIENCE_S = 5.0
+
+
+def wall_clock_us() -> int:
+    """Return UTC microseconds."""
+    return time.time_ns() // 1000
+
+
+class DuckStore:
+    """The write half of the OfflineStore port. Any thread may call any method; opening the file may be refused.
+
+    A new store on the same file goes on where the last ended: all it knows is in the file.
+    """
+
+    def __init__(
+        self,
+        config: OfflineStoreConfig,
+        now_us: Callable[[], int] = wall_clock_us,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self.database = DuckDatabase(config)
+        self._health = Health()
+        self._cursors = [self.database.cursor() for _ in range(3)]
+        streams, uploads, registry = self._cursors
+        sources = SourceIds(streams)
+        self._committer = Committer(StreamTables(streams, sources, now_us), self._health, config, patience_s)
+        self._uploads = UploadTable(uploads, now_us)
+        self._files = UploadFiles(self.database.cursor, sources, self._uploads, now_us)
+        self._registry = RegistryTable(registry, now_us)
+
+    @property
+    def healthy(self) -> bool:
+        """Answer whether this process can still write; if not, it must be replaced."""
+        return bool(self._health)
+
+    def open_partition(self, topic: str, partition: int, beginning: int) -> PartitionStart:
+        """See OfflineStore."""
+        return self._committer.open_partition((topic, partition), beginning)
+
+    def commit(self, batch: Batch) -> None:
+        """See OfflineStore. Blocks while too many bytes wait, then until the batch is durable."""
+        self.submit(batch).result()
+
+    def submit(self, batch: Batch) -> Future[None]:
+        """Start `commit`; the future ends when the batch is durable, or with its error."""
+        return self._committer.submit(batch)
+
+    def register(self, content_hash: str, definition: Mapping[str, Any], applied_by: str) -> int:
+        """See OfflineStore."""
+        with self._health.guard("registry version"):
+            return self._registry.register(content_hash, definition, applied_by)
+
+    def begin_upload(self, upload: Upload) -> Upload:
+        """See OfflineStore. A known upload that FAILED may try again: it is RECEIVING afterwards."""
+        with self._health.guard(f"upload {upload.upload_id}"):
+            return self._uploads.begin(upload)
+
+    def set_upload_state(self, upload_id: str, state: UploadState, error: str = "") -> Upload:
+        """See OfflineStore. Any state but PROCESSING drops what was appended; COMMITTED only becomes DONE."""
+        with self._health.guard(f"upload {upload_id}"):
+            return self._files.set_state(upload_id, state, error)
+
+    def open_upload(self, upload_id: str, origin: Origin) -> None:
+        """See OfflineStore. The upload is PROCESSING afterwards."""
+        with self._health.guard(f"upload {upload_id}"):
+            self._files.open(upload_id, origin)
+
+    def append_upload(self, upload_id: str, piece: int, batch: Batch) -> None:
+        """See OfflineStore. Refused when what was appended went with an earlier writer process: open it again."""
+        with self._health.guard(f"piece {piece} of upload {upload_id}"):
+            self._files.append(upload_id, piece, batch)
+
+    def commit_upload(self, upload_id: str, pieces: int) -> Upload:
+        """See OfflineStore. Refused while pieces are missing; after RetryLater it can be called again as it is."""
+        with self._health.guard(f"commit of upload {upload_id}"):
+            return self._files.commit(upload_id, pieces)
+
+    def abort_upload(self, upload_id: str) -> None:
+        """See OfflineStore."""
+        with self._health.guard(f"upload {upload_id}"):
+            self._files.abort(upload_id)
+
+    def upload_newest(self, upload_id: str, features: Sequence[str]) -> Iterator[pa.Table]:
+        """See OfflineStore."""
+        if (state := self.get_upload(upload_id).state) not in AFTER_COMMIT:
+            raise Refused(f"upload {upload_id} is {state}: its rows are not in history yet")
+        return self._newest(upload_id, features)
+
+    def get_upload(self, upload_id: str) -> Upload:
+        """See OfflineStore."""
+        with self._health.guard(f"upload {upload_id}"):
+            return self._uploads.get(upload_id)
+
+    def list_uploads(self, limit: int = 100) -> list[Upload]:
+        """See OfflineStore."""
+        with self._health.guard("list of uploads"):
+            return self._uploads.newest(limit)
+
+    def snapshot(self) -> WriterStatus:
+        """Return one look at the writer."""
+        seen = self._committer.status
+        file_bytes, wal_bytes = self.database.bytes_on_disk
+        return WriterStatus(
+            healthy=self.healthy,
+            partitions=tuple(
+                PartitionLedger(*key, start.epoch, start.next_offset, seen.committed_at.get(key))
+                for key, start in sorted(seen.starts.items())
+            ),
+            rows=seen.rows,
+            rejected=seen.rejected,
+            batches=seen.batches,
+            transactions=seen.transactions,
+            last_commit_ms=seen.last_commit_ms,
+            waiting_batches=seen.waiting_batches,
+            waiting_bytes=seen.waiting_bytes,
+            file_bytes=file_bytes,
+            wal_bytes=wal_bytes,
+        )
+
+    def close(self) -> None:
+        """Commit what waits, forget files that are open, and let go of the database."""
+        self._committer.close()
+        self._files.close()
+        for cursor in self._cursors:
+            cursor.close()
+        self.database.close()
+
+    def _newest(self, upload_id: str, features: Sequence[str]) -> Iterator[pa.Table]:
+        with self._health.guard(f"newest rows of upload {upload_id}"), closing(self.database.cursor()) as cursor:
+            yield from newest_of(cursor, upload_id, features)

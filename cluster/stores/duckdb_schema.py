@@ -1,0 +1,32 @@
+"""The tables of the DuckDB file (docs/formats.md). Times are UTC microseconds.
+
+No table has an index or a key: the one writer keeps them unique (decision 0005), and secondary indexes are where DuckDB
+files have been damaged before.
+"""
+
+from __future__ import annotations
+
+SCHEMA_VERSION = 1
+
+TABLES = (
+    "meta(schema_version INTEGER)",
+    # The user's five columns, then where the row came from. (source_id, position, feature_name) is unique.
+    """features(entity_id VARCHAR, feature_name VARCHAR, value DOUBLE, event_timestamp TIMESTAMP, created_at TIMESTAMP,
+        source_id INTEGER, position BIGINT)""",
+    # What a source_id stands for: (topic, partition, registry version) or (upload, registry version).
+    """sources(source_id INTEGER, kind VARCHAR, topic VARCHAR, "partition" INTEGER, upload_id VARCHAR,
+        registry_version INTEGER, created_at TIMESTAMP)""",
+    # The ledger: for each partition the ranges [first, next) follow one another. A file has one range, of epoch 0.
+    """batches(source_id INTEGER, first_position BIGINT, next_position BIGINT, events BIGINT, "rows" BIGINT,
+        rejected BIGINT, epoch BIGINT, committed_at TIMESTAMP)""",
+    """partitions(topic VARCHAR, "partition" INTEGER, epoch BIGINT, next_offset BIGINT)""",
+    """quarantine(source_id INTEGER, position BIGINT, reason VARCHAR, detail VARCHAR, payload BLOB, "key" BLOB,
+        headers VARCHAR, received_at TIMESTAMP, replayed_at TIMESTAMP)""",
+    """uploads(upload_id VARCHAR, idempotency_key VARCHAR, name VARCHAR, source VARCHAR, format VARCHAR, sha256 VARCHAR,
+        bytes BIGINT, state VARCHAR, "rows" BIGINT, rejected BIGINT, error VARCHAR, created_at TIMESTAMP,
+        updated_at TIMESTAMP)""",
+    """registry_versions(version INTEGER, applied_at TIMESTAMP, applied_by VARCHAR, content_hash VARCHAR,
+        definition JSON, comment VARCHAR)""",
+)
+
+CREATE_TABLES = tuple(f"CREATE TABLE IF NOT EXISTS {table}" for table in TABLES)

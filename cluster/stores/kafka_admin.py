@@ -1,0 +1,57 @@
+"""Topics and their ends, for the supervisor and for verify."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from kafka import KafkaAdminClient, TopicPartition
+from kafka.errors import TopicAlreadyExistsError, for_code
+from kafka.protocol.consumer import IsolationLevel, OffsetSpec
+
+from cluster.config import KafkaConfig
+from cluster.stores.kafka_client import client_options, connect, kafka_errors
+
+NO_ERROR = 0
+UNKNOWN_TOPIC = 3
+
+
+class KafkaAdmin:
+    """Looks at topics and makes missing ones. Not for records. Every method raises Unreachable when Kafka is away."""
+
+    def __init__(self, kafka: KafkaConfig, bootstrap: str) -> None:
+        self._bootstrap, self._timeout_ms = bootstrap, kafka.request_timeout_ms
+        self._client: Any = connect(KafkaAdminClient, bootstrap, client_options(kafka, bootstrap))
+
+    def partitions_of(self, topic: str) -> int | None:
+        """Return how many partitions a topic has, or None if there is no such topic."""
+        with kafka_errors(self._bootstrap):
+            (found,) = self._client.describe_topics([topic])
+            if found["error_code"] == UNKNOWN_TOPIC:
+                return None
+            if found["error_code"] != NO_ERROR:
+                raise for_code(found["error_code"])(topic)
+        return len(found["partitions"])
+
+    def create_topic(self, name: str, partitions: int, replication: int) -> None:
+        """Create a topic and wait until its partitions have leaders; one that exists stays as it is."""
+        wanted = {name: {"num_partitions": partitions, "replication_factor": replication}}
+        with kafka_errors(self._bootstrap):
+            with suppress(TopicAlreadyExistsError):
+                self._client.create_topics(wanted, timeout_ms=self._timeout_ms)
+            self._client.wait_for_topics([name], timeout_ms=self._timeout_ms)
+
+    def ends(self, topics: Iterable[str]) -> dict[tuple[str, int], int]:
+        """Return the offset after the last committed record of each partition of those `topics` that exist."""
+        counts = {topic: self.partitions_of(topic) or 0 for topic in topics}
+        wanted = {TopicPartition(t, p): OffsetSpec.LATEST for t, count in counts.items() for p in range(count)}
+        if not wanted:
+            return {}
+        with kafka_errors(self._bootstrap):
+            found = self._client.list_partition_offsets(wanted, IsolationLevel.READ_COMMITTED, self._timeout_ms)
+        return {(tp.topic, tp.partition): found[tp].offset for tp in wanted}
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._client.close()

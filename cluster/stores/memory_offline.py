@@ -1,0 +1,183 @@
+"""The write half of the offline store in dictionaries: the twin that tests use and that says what DuckDB must do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+
+from cluster.errors import Fenced, Gap, NotFound, Refused
+from cluster.ingest.ledger import Partition, check_batch, partition_of
+from cluster.records import ROWS_SCHEMA, Batch, Origin, PartitionStart
+from cluster.stores.ports import Upload, UploadState
+from cluster.stores.upload_rules import (
+    AFTER_COMMIT,
+    check_complete,
+    check_move,
+    check_same_file,
+    no_transaction,
+    other_origin,
+)
+
+
+@dataclass(slots=True)
+class _File:
+    origin: Origin
+    pieces: dict[int, Batch] = field(default_factory=dict)
+
+
+class MemoryOfflineStore:
+    """Keeps committed batches in lists. Any thread; `committed` and `files` may be read by tests."""
+
+    def __init__(self, now_us: Callable[[], int], patience_s: float = 5.0) -> None:
+        self.committed: dict[Partition, list[Batch]] = {}
+        self.files: dict[str, list[Batch]] = {}
+        self._starts: dict[Partition, PartitionStart] = {}
+        self._versions: list[str] = []
+        self._uploads: dict[str, Upload] = {}
+        self._open: dict[str, _File] = {}
+        self._now_us, self._patience_s = now_us, patience_s
+        self._changed = threading.Condition(threading.RLock())
+
+    def open_partition(self, topic: str, partition: int, beginning: int) -> PartitionStart:
+        """See OfflineStore."""
+        with self._changed:
+            known = self._starts.get((topic, partition), PartitionStart(0, beginning))
+            start = PartitionStart(known.epoch + 1, known.next_offset)
+            self._starts[topic, partition] = start
+            self.committed.setdefault((topic, partition), [])
+            self._changed.notify_all()
+            return start
+
+    def commit(self, batch: Batch) -> None:
+        """See OfflineStore. A batch out of order waits for the one before it."""
+        check_batch(batch)
+        key = partition_of(batch)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._may_wait(key, batch), self._patience_s)
+            start = self._current(key, batch)
+            if any(self._same(batch, done) for done in self.committed[key]):
+                return
+            if batch.first != start.next_offset:
+                raise Gap(*key, batch.first, start.next_offset)
+            self.committed[key].append(batch)
+            self._starts[key] = PartitionStart(start.epoch, batch.next)
+            self._changed.notify_all()
+
+    def register(self, content_hash: str, definition: Mapping[str, Any], applied_by: str) -> int:  # noqa: ARG002 - the port's
+        """See OfflineStore."""
+        with self._changed:
+            if self._versions[-1:] != [content_hash]:
+                self._versions.append(content_hash)
+            return len(self._versions)
+
+    def begin_upload(self, upload: Upload) -> Upload:
+        """See OfflineStore."""
+        with self._changed:
+            known = next((u for u in self._uploads.values() if u.idempotency_key == upload.idempotency_key), None)
+            if known is None:
+                now = self._now_us()
+                return self._keep(replace(upload, rows=0, rejected=0, error="", created_at=now, updated_at=now))
+            check_same_file(known, upload)
+            if known.state is UploadState.FAILED:
+                return self._change(known, state=UploadState.RECEIVING, error="")
+            return known
+
+    def set_upload_state(self, upload_id: str, state: UploadState, error: str = "") -> Upload:
+        """See OfflineStore."""
+        with self._changed:
+            known = self.get_upload(upload_id)
+            check_move(known, state)
+            if state is not UploadState.PROCESSING:
+                self._open.pop(upload_id, None)
+            elif upload_id in self._open:
+                return known
+            return known if (known.state, known.error) == (state, error) else self._change(known, state=state, error=error)
+
+    def open_upload(self, upload_id: str, origin: Origin) -> None:
+        """See OfflineStore."""
+        with self._changed:
+            self.set_upload_state(upload_id, UploadState.PROCESSING)
+            self._open[upload_id] = _File(origin)
+
+    def append_upload(self, upload_id: str, piece: int, batch: Batch) -> None:
+        """See OfflineStore."""
+        check_batch(batch)
+        with self._changed:
+            self.get_upload(upload_id)
+            opened = self._open.get(upload_id)
+            if opened is None:
+                raise no_transaction(upload_id)
+            if batch.origin != opened.origin:
+                raise other_origin(upload_id)
+            opened.pieces.setdefault(piece, batch)
+
+    def commit_upload(self, upload_id: str, pieces: int) -> Upload:
+        """See OfflineStore."""
+        with self._changed:
+            known = self.get_upload(upload_id)
+            if known.state in AFTER_COMMIT:
+                return known
+            opened = self._open.get(upload_id)
+            if opened is None:
+                raise no_transaction(upload_id)
+            batches = list(opened.pieces.values())
+            check_complete(upload_id, [(b.first, b.next) for b in batches], pieces)
+            del self._open[upload_id]
+            self.files[upload_id] = batches
+            rows, rejected = sum(b.events for b in batches), sum(b.rejects.num_rows for b in batches)
+            return self._change(known, state=UploadState.COMMITTED, rows=rows, rejected=rejected)
+
+    def abort_upload(self, upload_id: str) -> None:
+        """See OfflineStore."""
+        with self._changed:
+            self._open.pop(upload_id, None)
+
+    def upload_newest(self, upload_id: str, features: Sequence[str]) -> Iterator[pa.Table]:
+        """See OfflineStore."""
+        if (state := self.get_upload(upload_id).state) not in AFTER_COMMIT:
+            raise Refused(f"upload {upload_id} is {state}: its rows are not in history yet")
+        rows = [row for batch in self.files[upload_id] for row in batch.rows.to_pylist()]
+        rows.sort(key=lambda r: (r["event_timestamp"], r["created_at"], r["position"]))
+        newest = {(r["entity_id"], r["feature_name"]): r for r in rows if r["feature_name"] in features}
+        return iter([pa.Table.from_pylist(list(newest.values()), ROWS_SCHEMA)] if newest else [])
+
+    def get_upload(self, upload_id: str) -> Upload:
+        """See OfflineStore."""
+        with self._changed:
+            if upload_id not in self._uploads:
+                raise NotFound(f"no upload is called '{upload_id}': see `raytide uploads list`")
+            return self._uploads[upload_id]
+
+    def list_uploads(self, limit: int = 100) -> list[Upload]:
+        """See OfflineStore."""
+        with self._changed:
+            return sorted(self._uploads.values(), key=lambda u: (u.created_at, u.upload_id), reverse=True)[:limit]
+
+    def _may_wait(self, key: Partition, batch: Batch) -> bool:
+        start = self._starts.get(key)
+        return start is not None and batch.epoch == start.epoch and batch.first > start.next_offset
+
+    def _current(self, key: Partition, batch: Batch) -> PartitionStart:
+        start = self._starts.get(key)
+        if start is None:
+            raise Refused(f"{key[0]}[{key[1]}] was never opened: call open_partition first")
+        if batch.epoch < start.epoch:
+            raise Fenced(*key, batch.epoch, start.epoch)
+        if batch.epoch > start.epoch:
+            raise Refused(f"{key[0]}[{key[1]}]: epoch {batch.epoch} was never given: call open_partition again")
+        return start
+
+    @staticmethod
+    def _same(batch: Batch, done: Batch) -> bool:
+        return (batch.epoch, batch.first, batch.next) == (done.epoch, done.first, done.next)
+
+    def _change(self, known: Upload, **changes: Any) -> Upload:
+        return self._keep(replace(known, updated_at=self._now_us(), **changes))
+
+    def _keep(self, upload: Upload) -> Upload:
+        self._uploads[upload.upload_id] = upload
+        return upload

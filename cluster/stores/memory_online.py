@@ -1,0 +1,77 @@
+"""The online store's twin in memory: a dictionary and a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from cluster.stores.ports import OnlineValues
+
+
+class _Stored(NamedTuple):
+    event: int
+    created: int
+    value: float | None
+
+
+class MemoryOnlineStore:
+    """Meets `OnlineStore` for tests and for a look around without a Redis."""
+
+    def __init__(self) -> None:
+        self._stored: dict[str, dict[str, _Stored]] = {}
+        self._marked = False
+        self._lock = Lock()
+
+    def write(self, rows: pa.Table) -> int:
+        """Let rows replace what is stored unless that is newer, one after the other."""
+        names = ("entity_id", "feature_name", "value")
+        entity, feature, value = (rows.column(name).to_pylist() for name in names)
+        event, created = (rows.column(name).cast(pa.int64()).to_pylist() for name in ("event_timestamp", "created_at"))
+        with self._lock:
+            return sum(map(self._replace, entity, feature, map(_Stored, event, created, value)))
+
+    def _replace(self, entity: str, feature: str, new: _Stored) -> bool:
+        values = self._stored.setdefault(entity, {})
+        old = values.get(feature)
+        if old is not None and (old.event, old.created) > (new.event, new.created):
+            return False
+        values[feature] = new
+        return True
+
+    def read(self, entity_ids: Sequence[str], features: Sequence[str]) -> OnlineValues:
+        """Return what is stored for every pair."""
+        with self._lock:
+            table = [[self._stored.get(entity, {}).get(feature) for entity in entity_ids] for feature in features]
+        return OnlineValues(
+            values=[np.array([np.nan if s is None or s.value is None else s.value for s in row], np.float64) for row in table],
+            null=[np.array([s is not None and s.value is None for s in row], np.bool_) for row in table],
+            found=[np.array([s is not None for s in row], np.bool_) for row in table],
+            event_timestamps=[np.array([0 if s is None else s.event for s in row], np.int64) for row in table],
+            created_at=[np.array([0 if s is None else s.created for s in row], np.int64) for row in table],
+        )
+
+    def entities(self, batch: int = 1000) -> Iterator[list[str]]:
+        """Return all entity ids."""
+        with self._lock:
+            left = iter(list(self._stored))
+        while ids := list(islice(left, batch)):
+            yield ids
+
+    def mark(self) -> None:
+        """Leave the sign by which an emptied store is told from one that was never filled."""
+        self._marked = True
+
+    def has_marker(self) -> bool:
+        """Tell whether `mark` was called."""
+        return self._marked
+
+    def ping(self) -> None:
+        """Return at once: there is nobody to reach."""
+
+    def close(self) -> None:
+        """Keep everything: there is no connection to let go of."""

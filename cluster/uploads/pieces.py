@@ -1,0 +1,75 @@
+"""One piece of a file from bytes to the file's transaction, wherever it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from cluster.config import IngestConfig
+from cluster.ingest.files.decoder import compile_file_decoder
+from cluster.ingest.pipeline import to_outcome
+from cluster.ingest.split import Piece
+from cluster.ingest.transform import compile_transform
+from cluster.records import Headers, Origin
+from cluster.registry.catalog import Catalog
+from cluster.stores.ports import OfflineStore
+
+
+@dataclass(frozen=True, slots=True)
+class PieceCounts:
+    """What became of a piece's rows."""
+
+    number: int
+    events: int
+    rejected: int
+
+
+class PieceRunner(Protocol):
+    """Runs a file's pieces somewhere. Caller: a thread of the upload service for each file."""
+
+    def run(self, upload_id: str, source: str, pieces: Iterator[Piece], created_us: int) -> Iterator[PieceCounts]:
+        """Run `run_piece` for each piece, a bounded number at once, and yield its counts when it is appended.
+
+        Pieces are taken from `pieces` only as there is room. When the caller stops iterating, what runs is cancelled
+        or ends by itself. Raise what a piece raised.
+        """
+
+
+class LocalPieceRunner:
+    """Runs pieces one after the other in the calling thread."""
+
+    def __init__(self, catalog: Callable[[], Catalog], ingest: IngestConfig, offline: OfflineStore) -> None:
+        self._catalog, self._ingest, self._offline = catalog, ingest, offline
+
+    def run(self, upload_id: str, source: str, pieces: Iterator[Piece], created_us: int) -> Iterator[PieceCounts]:
+        """Run each piece when it is asked for."""
+        for piece in pieces:
+            yield run_piece(self._catalog(), self._ingest, self._offline, upload_id, source, piece, created_us)
+
+
+def run_piece(  # noqa: PLR0917 - a task's arguments travel by position
+    catalog: Catalog,
+    ingest: IngestConfig,
+    offline: OfflineStore,
+    upload_id: str,
+    source: str,
+    piece: Piece,
+    created_us: int,
+) -> PieceCounts:
+    """Decode a piece, compute its features and append them to the file's transaction.
+
+    Harmless to repeat. Raise RetryLater or Refused when the writer does not take it, Misconfigured for definitions
+    that do not compile; never for data.
+    """
+    decode = compile_file_decoder(catalog.source(source), catalog, ingest, piece.format)
+    decoded = decode(piece, created_us, time.time_ns() // 1000)
+
+    def raw(position: int) -> tuple[bytes | None, bytes | None, Headers]:
+        return decoded.raw(position), None, ()
+
+    outcome = to_outcome(compile_transform(catalog, source), decoded.events, decoded.rejected, raw)
+    span = (piece.first_row, piece.first_row + piece.rows)
+    offline.append_upload(upload_id, piece.number, outcome.batch(Origin.upload(upload_id, catalog.version), 0, span))
+    return PieceCounts(piece.number, outcome.events, len(outcome.rejects))

@@ -1,0 +1,183 @@
+"""From a file in the spool to DONE: each step can be done again, so a restart continues where the last process was.
+
+STORED -> PROCESSING: pieces into the file's transaction, from the start again when the writer lost it.
+PROCESSING -> COMMITTED: the writer makes them durable. COMMITTED -> DONE: the newest values are online.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    sleep_using_event,
+    stop_after_attempt,
+    stop_any,
+    stop_never,
+    stop_when_event_set,
+    wait_random_exponential,
+)
+from tenacity.stop import stop_base
+
+from cluster.errors import BadFile, Misconfigured, RaytideError, Refused, RetryLater
+from cluster.ingest.split import Format, SplitOptions, layout_of, split
+from cluster.records import Origin
+from cluster.registry.catalog import Catalog
+from cluster.stores.ports import OfflineStore, OnlineStore, UploadState
+from cluster.uploads.job import Job
+from cluster.uploads.pieces import PieceRunner
+from cluster.uploads.spool import Spool
+
+ATTEMPTS = 3
+LONGEST_PAUSE_S = 10.0
+
+
+class Stopping(RetryLater):
+    """This process is shutting down; the file's state says where the next one continues."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What working on a file needs. `first_pause_s` is the first of the growing pauses between attempts."""
+
+    offline: OfflineStore
+    online: OnlineStore
+    catalog: Callable[[], Catalog]
+    runner: PieceRunner
+    spool: Spool
+    piece_bytes: int
+    max_record_bytes: int
+    first_pause_s: float = 0.5
+
+
+class Processor:
+    """Works on one file at a time in each thread that calls `process`."""
+
+    def __init__(self, parts: Parts, stop: threading.Event) -> None:
+        self._parts, self._stop = parts, stop
+        self._log = structlog.get_logger()
+
+    def process(self, job: Job) -> None:
+        """See a file through to DONE; raise why it FAILED, or Stopping when told to stop before."""
+        if job.upload.state is not UploadState.COMMITTED:
+            self._store_or_fail(job)
+        # From here on the rows are durable: whatever happens, the file did not fail, and is not done before it is.
+        self._patiently(_is_ours, lambda: self._publish(job))
+        self._parts.spool.remove(job.upload.upload_id)
+
+    def _store_or_fail(self, job: Job) -> None:
+        try:
+            self._store(job)
+        except Stopping:
+            raise
+        except Exception as error:  # noqa: BLE001 - a file must not stay PROCESSING for ever
+            self._patiently(_is_away, lambda: self._refresh(job))
+            if job.upload.state is UploadState.COMMITTED:  # only the answer was lost
+                return
+            ours = error if isinstance(error, RaytideError) else self._unexpected(job)
+            self.fail(job, ours)
+            raise ours from None
+
+    def fail(self, job: Job, error: RaytideError) -> None:
+        """Record that nothing of a file was stored, and why; wait for the writer if it is away."""
+        with contextlib.suppress(Refused):  # no transaction is as good as an aborted one
+            self._patiently(_is_away, lambda: self._parts.offline.abort_upload(job.upload.upload_id))
+        self._move(job, UploadState.FAILED, str(error))
+        self._parts.spool.remove(job.upload.upload_id)
+
+    def _unexpected(self, job: Job) -> RaytideError:
+        self._log.exception("upload_failed", upload_id=job.upload.upload_id)
+        return Refused("an error of Raytide itself: see the gateway's log")
+
+    def _store(self, job: Job) -> None:
+        """Bring the file's rows into history, at most ATTEMPTS times from its start."""
+        self._move(job, UploadState.STORED)
+        for attempt in self._retrying(_may_succeed_later, stop_after_attempt(ATTEMPTS)):
+            with attempt:
+                self._attempt(job)
+
+    def _attempt(self, job: Job) -> None:
+        parts, upload = self._parts, job.upload
+        # Waiting for a writer that is away costs no attempt; losing it in the middle does.
+        self._patiently(_is_away, lambda: self._refresh(job))
+        if job.upload.state is UploadState.COMMITTED:  # an earlier attempt got through, and only its answer was lost
+            return
+        catalog = parts.catalog()
+        options = SplitOptions(
+            layout_of(catalog.source(upload.source)),
+            parts.piece_bytes,
+            parts.max_record_bytes,
+            **parts.spool.options(upload.upload_id),
+        )
+        pieces = split(parts.spool.path(upload.upload_id), Format(upload.format), options)
+        job.restarted()
+        origin = Origin.upload(upload.upload_id, catalog.version)
+        self._patiently(_is_away, lambda: parts.offline.open_upload(upload.upload_id, origin))
+        self._refresh(job)
+        for _ in parts.runner.run(upload.upload_id, upload.source, job.counting(pieces), upload.created_at):
+            job.piece_done()
+            self._check_stop()
+        job.moved(parts.offline.commit_upload(upload.upload_id, job.split))
+
+    def _publish(self, job: Job) -> None:
+        """Let the newest rows reach the online store, however long it is away: they are durable already."""
+        parts, upload = self._parts, job.upload
+        names = parts.catalog().online_names(upload.source)
+        for table in parts.offline.upload_newest(upload.upload_id, names) if names else ():
+            self._check_stop()
+            parts.online.write(table)
+        job.moved(parts.offline.set_upload_state(upload.upload_id, UploadState.DONE))
+
+    def _refresh(self, job: Job) -> None:
+        job.moved(self._parts.offline.get_upload(job.upload.upload_id))
+
+    def _move(self, job: Job, state: UploadState, error: str = "") -> None:
+        self._patiently(_is_away, lambda: job.moved(self._parts.offline.set_upload_state(job.upload.upload_id, state, error)))
+
+    def _patiently(self, may_pass: Callable[[BaseException], bool], step: Callable[[], object]) -> None:
+        """Do a step until it works; raise Stopping when told to stop before."""
+        for attempt in self._retrying(may_pass, stop_never):
+            with attempt:
+                step()
+
+    def _retrying(self, retry: Callable[[BaseException], bool], stop: stop_base) -> Retrying:
+        return Retrying(
+            retry=retry_if_exception(retry),
+            stop=stop_any(stop, stop_when_event_set(self._stop)),
+            wait=wait_random_exponential(multiplier=self._parts.first_pause_s, max=LONGEST_PAUSE_S),
+            sleep=sleep_using_event(self._stop),
+            before_sleep=self._log_retry,
+            retry_error_callback=self._give_up,
+        )
+
+    def _log_retry(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        self._log.warning("upload_retried", attempt=state.attempt_number, error=str(error))
+
+    def _give_up(self, state: RetryCallState) -> None:
+        self._check_stop()
+        error = state.outcome.exception() if state.outcome else None
+        raise error or AssertionError
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise Stopping("the gateway is stopping: the file goes on when it is back, ask for its state then")
+
+
+def _may_succeed_later(error: BaseException) -> bool:
+    """Return True for a writer that was away or lost the file's transaction: doing the file again may work."""
+    return _is_ours(error) and not isinstance(error, BadFile | Misconfigured)
+
+
+def _is_away(error: BaseException) -> bool:
+    return isinstance(error, RetryLater) and not isinstance(error, Stopping)
+
+
+def _is_ours(error: BaseException) -> bool:
+    return isinstance(error, RaytideError) and not isinstance(error, Stopping)

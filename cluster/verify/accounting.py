@@ -1,0 +1,162 @@
+"""Rows, rejects, ledger and uploads against each other, one line for each origin.
+
+An origin is a partition or a file: versions of the registry give it several source ids, which count as one here, so
+that a position stored under two versions is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from cluster.stores.ports import UploadState
+from cluster.verify.report import Check, Reads, offenders, rows
+
+Origin = Mapping[str, Any]
+
+#: What is behind each source id, under the first id of the same origin: for queries that must see through versions.
+ORIGINS = """origins AS (
+        SELECT source_id, kind, topic, "partition", upload_id,
+            min(source_id) OVER (PARTITION BY kind, topic, "partition", upload_id) AS origin
+        FROM sources
+    )"""
+
+_LABEL = "CASE WHEN topic IS NULL THEN 'upload ' || upload_id ELSE format('{}[{}]', topic, \"partition\") END AS label"
+
+# One statement, so that all counts are of one moment. Positions are grouped without feature names, which makes it
+# several times faster: a bit for each name tells whether one came twice. With more than 63 names bits are shared, so it
+# only suspects; `_TWICE` then looks closely.
+_ORIGINS = f"""
+    WITH {ORIGINS},
+    names AS (
+        SELECT feature_name, ((row_number() OVER () - 1) % 63)::BIGINT AS bit
+        FROM (SELECT DISTINCT feature_name FROM features)
+    ),
+    positions AS (
+        SELECT origin, position, count(*) AS n, count(*) <> bit_count(bit_or(1::BIGINT << bit)) AS suspect
+        FROM features JOIN origins USING (source_id) JOIN names USING (feature_name) GROUP BY origin, position
+    ),
+    stored AS (
+        SELECT origin, count(*) AS stored_events, sum(n)::BIGINT AS stored_rows, count(*) FILTER (suspect) AS suspects,
+            min(position) AS stored_first, max(position) AS stored_last
+        FROM positions GROUP BY origin
+    ),
+    rejected AS (
+        SELECT origin, count(*) AS stored_rejects, count(DISTINCT position) AS reject_positions,
+            min(position) AS reject_first, max(position) AS reject_last
+        FROM quarantine JOIN origins USING (source_id) GROUP BY origin
+    ),
+    both_ways AS (
+        SELECT origin, count(DISTINCT position) AS in_both
+        FROM features JOIN origins USING (source_id)
+        SEMI JOIN (SELECT origin, position FROM quarantine JOIN origins USING (source_id)) USING (origin, position)
+        GROUP BY origin
+    ),
+    ledger AS (
+        SELECT origin, sum(events)::BIGINT AS events, sum("rows")::BIGINT AS "rows", sum(rejected)::BIGINT AS rejected,
+            min(first_position) AS first, max(next_position) AS next,
+            sum(next_position - first_position)::BIGINT AS span
+        FROM batches JOIN origins USING (source_id) GROUP BY origin
+    ),
+    everything AS (
+        SELECT DISTINCT origin, kind, topic, "partition", origins.upload_id, 0 AS nothing FROM origins
+        WHERE kind IN ('stream', 'upload')
+    )
+    SELECT {_LABEL.replace("upload_id", "coalesce(everything.upload_id, uploads.upload_id)")},
+        everything.origin, kind, uploads.upload_id IS NOT NULL AS is_upload, state,
+        uploads."rows" AS upload_events, uploads.rejected AS upload_rejects,
+        coalesce(stored_events, 0) AS stored_events, coalesce(stored_rows, 0) AS stored_rows,
+        coalesce(suspects, 0) AS suspects, coalesce(in_both, 0) AS in_both,
+        coalesce(stored_rejects, 0) AS stored_rejects, coalesce(reject_positions, 0) AS reject_positions,
+        coalesce(events, 0) AS events, coalesce(ledger."rows", 0) AS "rows", coalesce(ledger.rejected, 0) AS rejected,
+        coalesce(span, 0) AS span, coalesce(first, 0) AS first, coalesce(next, 0) AS next,
+        least(stored_first, reject_first) AS lowest, greatest(stored_last, reject_last) AS highest
+    FROM everything
+    LEFT JOIN stored USING (origin) LEFT JOIN rejected USING (origin) LEFT JOIN both_ways USING (origin)
+    LEFT JOIN ledger USING (origin)
+    FULL JOIN uploads ON kind = 'upload' AND everything.upload_id = uploads.upload_id
+    ORDER BY label"""  # noqa: S608 - made of this module's constants
+
+_TWICE = f"""
+    WITH {ORIGINS}
+    SELECT format('{{}}: position {{}} has {{}} {{}} times', label, position, feature_name, n) AS text FROM (
+        SELECT {_LABEL}, position, feature_name, count(*) AS n
+        FROM features JOIN origins USING (source_id)
+        WHERE origin IN (SELECT unnest(?::INTEGER[]))
+        GROUP BY ALL HAVING n > 1
+    )
+    UNION ALL
+    SELECT format('{{}}: position {{}} is in quarantine {{}} times', label, position, n) FROM (
+        SELECT {_LABEL}, position, count(*) AS n FROM quarantine JOIN origins USING (source_id) GROUP BY ALL HAVING n > 1
+    )
+    UNION ALL
+    SELECT DISTINCT format('{{}}: position {{}} is in features and in quarantine', label, position) FROM (
+        SELECT {_LABEL}, position FROM features JOIN origins USING (source_id)
+        SEMI JOIN (SELECT origin, position FROM quarantine JOIN origins USING (source_id)) USING (origin, position)
+    )"""  # noqa: S608 - made of this module's constants
+
+_UNKNOWN = """
+    SELECT format('{}: {} rows of source_id {}, which is not in sources', name, n, coalesce(source_id::VARCHAR, 'NULL')) AS text
+    FROM (
+        SELECT 'features' AS name, source_id, count(*) AS n FROM features GROUP BY ALL
+        UNION ALL SELECT 'quarantine', source_id, count(*) FROM quarantine GROUP BY ALL
+        UNION ALL SELECT 'batches', source_id, count(*) FROM batches GROUP BY ALL
+    ) ANTI JOIN sources USING (source_id)"""
+
+_WHOLE = {UploadState.COMMITTED, UploadState.DONE}
+
+
+def origins(reads: Reads) -> Sequence[Origin]:
+    """Return the counts of every partition and file, all of one moment."""
+    return rows(reads, _ORIGINS)
+
+
+def checks(reads: Reads, found: Sequence[Origin]) -> Iterator[Check]:
+    """Yield the checks over `origins`; asks the database again only for what looks wrong."""
+    total = sum(o["stored_events"] + o["stored_rejects"] for o in found)
+    streams = [o for o in found if o["kind"] == "stream"]
+    uploads = [o for o in found if o["kind"] != "stream"]
+    yield Check("rows come from a known source", sum(o["stored_rows"] for o in found), *offenders(reads, _UNKNOWN))
+    yield _once(reads, found, total)
+    outside = [text for o in streams for text in _outside(o)]
+    yield Check.of("positions lie inside the ledger", sum(o["stored_events"] + o["stored_rejects"] for o in streams), outside)
+    yield Check.of("rows and rejects account for each event", total, [text for o in found for text in _unaccounted(o)])
+    yield Check.of("uploads are whole", len(uploads), [text for o in uploads for text in _half(o)])
+
+
+def _once(reads: Reads, found: Sequence[Origin], total: int) -> Check:
+    suspects = [o["origin"] for o in found if o["suspects"] or o["in_both"] or o["stored_rejects"] != o["reject_positions"]]
+    wrong = offenders(reads, _TWICE, [suspects]) if suspects else (0, ())
+    return Check("each position is stored once", total, *wrong)
+
+
+def _outside(o: Origin) -> Iterator[str]:
+    if o["lowest"] is not None and not o["first"] <= o["lowest"] <= o["highest"] < o["next"]:
+        yield (
+            f"{o['label']}: positions {o['lowest']} to {o['highest']} are stored, the ledger has {o['first']} up to "
+            f"but not including {o['next']}"
+        )
+
+
+def _unaccounted(o: Origin) -> Iterator[str]:
+    for what, stored, counted in (
+        ("events", o["stored_events"], o["events"]),
+        ("rows", o["stored_rows"], o["rows"]),
+        ("rejects", o["stored_rejects"], o["rejected"]),
+    ):
+        if stored != counted:
+            yield f"{o['label']}: {stored} {what} are stored, the ledger counts {counted}"
+    if o["events"] + o["rejected"] > o["span"]:
+        yield f"{o['label']}: the ledger counts {o['events'] + o['rejected']} records in {o['span']} positions"
+
+
+def _half(o: Origin) -> Iterator[str]:
+    if not o["is_upload"]:
+        yield f"{o['label']}: has rows, but uploads does not know it"
+    elif o["state"] in _WHOLE:
+        if o["stored_events"] != o["upload_events"]:
+            yield f"{o['label']}: {o['stored_events']} records are stored, uploads counts {o['upload_events']}"
+        if o["stored_rejects"] != o["upload_rejects"]:
+            yield f"{o['label']}: {o['stored_rejects']} rejects are stored, uploads counts {o['upload_rejects']}"
+    elif o["stored_rows"] or o["stored_rejects"] or o["span"]:
+        yield f"{o['label']}: is {o['state']}, but {o['stored_rows']} rows and {o['stored_rejects']} rejects are stored"

@@ -1,0 +1,174 @@
+from featurestore.v1 import ingest_pb2 as _ingest_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class GetStatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Endpoints(_message.Message):
+    __slots__ = ("bootstrap_servers", "redis_url", "gateway", "dashboard")
+    BOOTSTRAP_SERVERS_FIELD_NUMBER: _ClassVar[int]
+    REDIS_URL_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_FIELD_NUMBER: _ClassVar[int]
+    DASHBOARD_FIELD_NUMBER: _ClassVar[int]
+    bootstrap_servers: str
+    redis_url: str
+    gateway: str
+    dashboard: str
+    def __init__(self, bootstrap_servers: _Optional[str] = ..., redis_url: _Optional[str] = ..., gateway: _Optional[str] = ..., dashboard: _Optional[str] = ...) -> None: ...
+
+class PartitionStatus(_message.Message):
+    __slots__ = ("topic", "partition", "state", "note", "actor", "epoch", "next_offset", "end_offset", "lag", "events", "rejected", "in_flight")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    NEXT_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    END_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    LAG_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    REJECTED_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    partition: int
+    state: str
+    note: str
+    actor: str
+    epoch: int
+    next_offset: int
+    end_offset: int
+    lag: int
+    events: int
+    rejected: int
+    in_flight: int
+    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., state: _Optional[str] = ..., note: _Optional[str] = ..., actor: _Optional[str] = ..., epoch: _Optional[int] = ..., next_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., lag: _Optional[int] = ..., events: _Optional[int] = ..., rejected: _Optional[int] = ..., in_flight: _Optional[int] = ...) -> None: ...
+
+class SlotStatus(_message.Message):
+    __slots__ = ("holder", "kind", "job", "seconds")
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    holder: str
+    kind: str
+    job: str
+    seconds: float
+    def __init__(self, holder: _Optional[str] = ..., kind: _Optional[str] = ..., job: _Optional[str] = ..., seconds: _Optional[float] = ...) -> None: ...
+
+class LimiterStatus(_message.Message):
+    __slots__ = ("slots", "reserved_for_streams", "most_at_once", "held", "waiting")
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    RESERVED_FOR_STREAMS_FIELD_NUMBER: _ClassVar[int]
+    MOST_AT_ONCE_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    slots: int
+    reserved_for_streams: int
+    most_at_once: int
+    held: _containers.RepeatedCompositeFieldContainer[SlotStatus]
+    waiting: _containers.RepeatedCompositeFieldContainer[SlotStatus]
+    def __init__(self, slots: _Optional[int] = ..., reserved_for_streams: _Optional[int] = ..., most_at_once: _Optional[int] = ..., held: _Optional[_Iterable[_Union[SlotStatus, _Mapping]]] = ..., waiting: _Optional[_Iterable[_Union[SlotStatus, _Mapping]]] = ...) -> None: ...
+
+class WriterStatus(_message.Message):
+    __slots__ = ("state", "note", "commits", "batches", "rows", "queued_batches", "queued_bytes", "file_bytes")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    COMMITS_FIELD_NUMBER: _ClassVar[int]
+    BATCHES_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_BATCHES_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FILE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    state: str
+    note: str
+    commits: int
+    batches: int
+    rows: int
+    queued_batches: int
+    queued_bytes: int
+    file_bytes: int
+    def __init__(self, state: _Optional[str] = ..., note: _Optional[str] = ..., commits: _Optional[int] = ..., batches: _Optional[int] = ..., rows: _Optional[int] = ..., queued_batches: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., file_bytes: _Optional[int] = ...) -> None: ...
+
+class GetStatusResponse(_message.Message):
+    __slots__ = ("project", "registry_version", "taken_at_us", "endpoints", "partitions", "limiter", "writer", "uploads")
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_AT_US_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    LIMITER_FIELD_NUMBER: _ClassVar[int]
+    WRITER_FIELD_NUMBER: _ClassVar[int]
+    UPLOADS_FIELD_NUMBER: _ClassVar[int]
+    project: str
+    registry_version: int
+    taken_at_us: int
+    endpoints: Endpoints
+    partitions: _containers.RepeatedCompositeFieldContainer[PartitionStatus]
+    limiter: LimiterStatus
+    writer: WriterStatus
+    uploads: _containers.RepeatedCompositeFieldContainer[_ingest_pb2.Upload]
+    def __init__(self, project: _Optional[str] = ..., registry_version: _Optional[int] = ..., taken_at_us: _Optional[int] = ..., endpoints: _Optional[_Union[Endpoints, _Mapping]] = ..., partitions: _Optional[_Iterable[_Union[PartitionStatus, _Mapping]]] = ..., limiter: _Optional[_Union[LimiterStatus, _Mapping]] = ..., writer: _Optional[_Union[WriterStatus, _Mapping]] = ..., uploads: _Optional[_Iterable[_Union[_ingest_pb2.Upload, _Mapping]]] = ...) -> None: ...
+
+class RunSqlRequest(_message.Message):
+    __slots__ = ("statement",)
+    STATEMENT_FIELD_NUMBER: _ClassVar[int]
+    statement: str
+    def __init__(self, statement: _Optional[str] = ...) -> None: ...
+
+class RunSqlResponse(_message.Message):
+    __slots__ = ("arrow",)
+    ARROW_FIELD_NUMBER: _ClassVar[int]
+    arrow: bytes
+    def __init__(self, arrow: _Optional[bytes] = ...) -> None: ...
+
+class VerifyRequest(_message.Message):
+    __slots__ = ("wait_s",)
+    WAIT_S_FIELD_NUMBER: _ClassVar[int]
+    wait_s: float
+    def __init__(self, wait_s: _Optional[float] = ...) -> None: ...
+
+class VerifyCheck(_message.Message):
+    __slots__ = ("name", "checked", "offenders", "examples")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CHECKED_FIELD_NUMBER: _ClassVar[int]
+    OFFENDERS_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    checked: int
+    offenders: int
+    examples: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., checked: _Optional[int] = ..., offenders: _Optional[int] = ..., examples: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class VerifyPartition(_message.Message):
+    __slots__ = ("topic", "partition", "first", "next", "end", "behind")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    BEHIND_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    partition: int
+    first: int
+    next: int
+    end: int
+    behind: int
+    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., first: _Optional[int] = ..., next: _Optional[int] = ..., end: _Optional[int] = ..., behind: _Optional[int] = ...) -> None: ...
+
+class VerifyResponse(_message.Message):
+    __slots__ = ("ok", "checks", "partitions")
+    OK_FIELD_NUMBER: _ClassVar[int]
+    CHECKS_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    ok: bool
+    checks: _containers.RepeatedCompositeFieldContainer[VerifyCheck]
+    partitions: _containers.RepeatedCompositeFieldContainer[VerifyPartition]
+    def __init__(self, ok: _Optional[bool] = ..., checks: _Optional[_Iterable[_Union[VerifyCheck, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[VerifyPartition, _Mapping]]] = ...) -> None: ...

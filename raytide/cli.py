@@ -1,0 +1,50 @@
+"""The `raytide` command: one verb a function, each a few lines over the client or the lifecycle.
+
+Exit codes: 0 done, 1 found a problem, 2 wrong use or configuration, 3 a needed service is unreachable.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from cluster.errors import BadFile, RaytideError, RetryLater
+from raytide import cli_app, cli_files, cli_read, cli_stack, cli_verify
+from raytide.cli_output import errors
+
+app = typer.Typer(
+    name="raytide",
+    help="A feature store: streams and files through one path, history in DuckDB, the newest values in Redis.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(cli_app.up)
+app.command()(cli_app.down)
+app.command()(cli_app.status)
+app.command()(cli_files.ingest)
+app.add_typer(cli_files.uploads, name="uploads")
+app.command("get-online")(cli_read.get_online)
+app.command("get-historical")(cli_read.get_historical)
+app.command()(cli_read.sql)
+app.command()(cli_verify.verify)
+app.add_typer(cli_stack.app, name="stack")
+
+
+def main() -> None:
+    """Run the command line; an error of ours becomes a sentence and an exit code, never a traceback."""
+    try:
+        app()
+    except RaytideError as error:
+        errors.print(f"[red]error:[/red] {error}", highlight=False)
+        sys.exit(_exit_code(error))
+    except KeyboardInterrupt:
+        errors.print("stopped", highlight=False)
+        sys.exit(130)
+
+
+def _exit_code(error: RaytideError) -> int:
+    if isinstance(error, RetryLater):
+        return 3
+    return 1 if isinstance(error, BadFile) else 2

@@ -1,0 +1,64 @@
+"""What all verbs share: where the app is, and how answers are printed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cluster.config import STATE_FOLDER
+from cluster.errors import Unreachable
+from raytide.client import RaytideClient
+
+output = Console()
+errors = Console(stderr=True)
+
+Address = Annotated[
+    str | None,
+    typer.Option(help="The gateway, host:port. Left out: the app started in this folder.", envvar="RAYTIDE_ADDRESS"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+def connect(address: str | None) -> RaytideClient:
+    """Return a client for `address`, or for the app that `.raytide/app.json` of this folder knows."""
+    return RaytideClient(address or _known_address())
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, dates as text."""
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print rows under headings."""
+    output.print(table(title, columns, rows))
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+    """Return rows under headings, numbers to the right."""
+    made = Table(title=title, title_justify="left", header_style="bold")
+    content = [list(row) for row in rows]
+    for index, column in enumerate(columns):
+        numeric = bool(content) and all(isinstance(row[index], int | float | None) for row in content)
+        made.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in content:
+        made.add_row(*("" if cell is None else str(cell) for cell in row))
+    return made
+
+
+def _known_address() -> str:
+    file = Path(STATE_FOLDER) / "app.json"
+    try:
+        address: str = json.loads(file.read_text(encoding="utf-8"))["gateway"]
+    except FileNotFoundError:
+        address = ""
+    if not address:
+        raise Unreachable(f"no app runs in {os.getcwd()}: start one with `raytide up`, or name its gateway with --address")  # noqa: PTH109 - for the message
+    return address

@@ -1,0 +1,221 @@
+"""The client of a running Raytide. One object, any number of threads; needs no Ray.
+
+    with RaytideClient("127.0.0.1:50051") as client:
+        client.get_online_features(["account_balance"], ["user_1", 2]).to_df()
+
+Errors are those of `cluster.errors`: Unreachable when no gateway answers, NotFound and Refused naming the argument at
+fault, OverLimit naming the limit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from featurestore.v1 import admin_pb2, admin_pb2_grpc, features_pb2, features_pb2_grpc, ingest_pb2, ingest_pb2_grpc
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from cluster.errors import BadFile, Refused, RetryLater
+from cluster.gateway.arrow import from_chunks, to_chunks
+from cluster.gateway.convert import progress_from_proto, status_from_proto, upload_from_proto, verify_from_proto
+from cluster.gateway.failures import from_call
+from cluster.status import StatusReport
+from cluster.stores.ports import UploadState
+from raytide.answers import OnlineFeatures, UploadProgressView, UploadView
+from raytide.transfer import FileMessages, describe
+
+__all__ = ["OnlineFeatures", "RaytideClient", "UploadProgressView", "UploadView"]
+
+OPTIONS = (
+    # An online answer has no limit of its own; what is asked for bounds it.
+    ("grpc.max_receive_message_length", -1),
+    # Finds a gateway whose machine is gone while a long call waits.
+    ("grpc.keepalive_time_ms", 30_000),
+)
+ATTEMPTS = 3
+US_PER_S = 1_000_000
+STATUS_NAMES = {number: name.removeprefix("FEATURE_STATUS_") for name, number in features_pb2.FeatureStatus.items()}
+
+
+def _is_away(error: BaseException) -> bool:
+    return isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.UNAVAILABLE
+
+
+class RaytideClient:
+    """Talks to the gateway at `address` (host:port). `timeout_s` bounds every call but uploads.
+
+    Reads that find nobody are tried three times within about a second; uploads and SQL are not repeated.
+    """
+
+    def __init__(self, address: str, timeout_s: float = 60) -> None:
+        self.address, self._timeout = address, timeout_s
+        self._channel = grpc.insecure_channel(address, options=OPTIONS)
+        self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
+        self._features = features_pb2_grpc.FeatureServiceStub(self._channel)
+        self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection; calls that still run are broken off."""
+        self._channel.close()
+
+    def get_online_features(self, features: Sequence[str] | str, entity_ids: Sequence[str | int]) -> OnlineFeatures:
+        """Return the newest values. `features` are features, `view:feature`, views; a single text is a feature service."""
+        ids = [str(entity) for entity in entity_ids]
+        request = features_pb2.GetOnlineFeaturesRequest(**_wanted(features), entity_ids=ids)
+        answer = self._read(self._features.GetOnlineFeatures, request)
+        return OnlineFeatures(
+            entity_ids=ids,
+            names=list(answer.feature_names),
+            values=[np.array(v.values, np.float64) for v in answer.vectors],
+            statuses=[_status_names(v.statuses) for v in answer.vectors],
+            event_timestamps=[np.array(v.event_timestamps_us, np.int64) for v in answer.vectors],
+            ages=[np.array(v.ages_us, np.int64) for v in answer.vectors],
+            registry_version=answer.registry_version,
+        )
+
+    def get_historical_features(
+        self,
+        entity_rows: pd.DataFrame | pa.Table,
+        features: Sequence[str] | str,
+        *,
+        known_at: datetime | str | None = None,
+        full_feature_names: bool = False,
+    ) -> pa.Table:
+        """Return `entity_rows` (join key and `event_timestamp`) with each feature as it was at the row's time.
+
+        `features` as in `get_online_features`. `known_at` (RFC 3339 if text, UTC if without an offset) hides what was
+        not known by then. `full_feature_names` names columns `view__feature`.
+        """
+        table = (
+            pa.Table.from_pandas(entity_rows, preserve_index=False) if isinstance(entity_rows, pd.DataFrame) else entity_rows
+        )
+        header = features_pb2.GetHistoricalFeaturesHeader(
+            **_wanted(features), known_at_us=_microseconds(known_at), full_feature_names=full_feature_names
+        )
+        return self._table(self._features.GetHistoricalFeatures, _historical(header, table))
+
+    def upload_file(
+        self,
+        path: Path,
+        *,
+        source: str,
+        format: str | None = None,  # noqa: A002 - the word that users know
+        idempotency_key: str | None = None,
+        progress: Callable[[UploadProgressView], None] | None = None,
+    ) -> UploadView:
+        """Send a file, follow it to the end, and return how it ended: `state` DONE, or FAILED with `error`.
+
+        `format` is csv, parquet or jsonl, by suffix when left out. The same bytes under the same key (left out: made
+        of source, name and content) are taken once, so after an error this can be called again. `progress` is called
+        for every word of the gateway. Raise BadFile when the file was refused before it was an upload.
+        """
+        header = describe(Path(path), source, format, idempotency_key)
+        last: UploadView | None = None
+        try:
+            for view in self._transfer(FileMessages(Path(path), header)):
+                last = view.upload
+                if progress is not None:
+                    progress(view)
+        except BadFile:
+            if last is None or last.state is not UploadState.FAILED:
+                raise
+        if last is None:
+            raise RetryLater(f"{self.address} said nothing about {header.name}: send it again")
+        return last
+
+    def get_upload(self, upload_id: str) -> UploadView:
+        """Return how far a file got; raise NotFound."""
+        answer = self._read(self._ingest.GetUpload, ingest_pb2.GetUploadRequest(upload_id=upload_id))
+        return upload_from_proto(answer.upload)
+
+    def list_uploads(self, limit: int = 100) -> list[UploadView]:
+        """Return the newest files, newest first."""
+        answer = self._read(self._ingest.ListUploads, ingest_pb2.ListUploadsRequest(limit=limit))
+        return [upload_from_proto(upload) for upload in answer.uploads]
+
+    def status(self) -> StatusReport:
+        """Return what every part is doing."""
+        return status_from_proto(self._read(self._admin.GetStatus, admin_pb2.GetStatusRequest()))
+
+    def sql(self, statement: str) -> pa.Table:
+        """Run one read-only statement on the history; raise Refused when it is not one."""
+        return self._table(self._admin.RunSql, admin_pb2.RunSqlRequest(statement=statement))
+
+    def verify(self, wait_s: float = 0) -> dict[str, Any]:
+        """Compare the stores once the streams caught up, or after `wait_s`; return what was checked and what is wrong."""
+        with self._translated():
+            answer = self._admin.Verify(admin_pb2.VerifyRequest(wait_s=wait_s), timeout=self._timeout + wait_s)
+        return verify_from_proto(answer)
+
+    def _transfer(self, messages: FileMessages) -> Iterator[UploadProgressView]:
+        with self._translated(), messages.reading():
+            for answer in self._ingest.UploadFile(iter(messages)):
+                now = progress_from_proto(answer)
+                yield UploadProgressView(now.upload, now.received, messages.size, now.pieces_total, now.pieces_done)
+
+    def _read(self, method: Callable[..., Any], request: Any) -> Any:
+        with self._translated():
+            return _patiently(method, request, self._timeout)
+
+    def _table(self, method: Callable[..., Any], request: Any) -> pa.Table:
+        with self._translated():
+            return from_chunks(answer.arrow for answer in method(request, timeout=self._timeout))
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise from_call(error, self.address) from None
+
+
+@retry(
+    retry=retry_if_exception(_is_away),
+    wait=wait_random_exponential(multiplier=0.1, max=1),
+    stop=stop_after_attempt(ATTEMPTS),
+    reraise=True,
+)
+def _patiently(method: Callable[..., Any], request: Any, timeout: float) -> Any:
+    return method(request, timeout=timeout)
+
+
+def _wanted(features: Sequence[str] | str) -> dict[str, Any]:
+    return {"feature_service": features} if isinstance(features, str) else {"features": list(features)}
+
+
+def _status_names(statuses: Sequence[int]) -> list[str]:
+    return [STATUS_NAMES[status] for status in statuses]
+
+
+def _historical(
+    header: features_pb2.GetHistoricalFeaturesHeader, rows: pa.Table
+) -> Iterator[features_pb2.GetHistoricalFeaturesRequest]:
+    yield features_pb2.GetHistoricalFeaturesRequest(header=header)
+    for chunk in to_chunks(rows):
+        yield features_pb2.GetHistoricalFeaturesRequest(entity_rows=chunk)
+
+
+def _microseconds(time: datetime | str | None) -> int | None:
+    if time is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(time) if isinstance(time, str) else time
+    except ValueError:
+        raise Refused("known_at is not a time: write it like 2026-01-31T12:00:00Z") from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    whole = int(moment.replace(microsecond=0).timestamp())
+    return whole * US_PER_S + moment.microsecond

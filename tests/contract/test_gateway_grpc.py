@@ -1,0 +1,766 @@
+"""The gRPC edge over a real socket, with a twin behind it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import structlog
+from featurestore.v1 import admin_pb2, admin_pb2_grpc, features_pb2, features_pb2_grpc, ingest_pb2, ingest_pb2_grpc
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_status import rpc_status
+
+from cluster.config import GatewayConfig
+from cluster.errors import BadFile, Misconfigured, NotFound, OverLimit, RaytideError, Refused, RetryLater, Unreachable
+from cluster.gateway.arrow import to_chunks
+from cluster.gateway.server import SERVICES, GatewayServer
+from cluster.records import ROWS_SCHEMA
+from cluster.registry.catalog import Catalog, build
+from cluster.registry.definitions import Entity, FeatureService, FeatureView, Field, Long, StreamSource
+from cluster.status import Endpoints, LimiterReport, PartitionReport, SlotReport, StatusReport, WriterReport
+from cluster.stores.memory_online import MemoryOnlineStore
+from cluster.stores.ports import Upload, UploadState
+from cluster.uploads.header import checked
+from cluster.uploads.messages import UploadHeader, UploadProgress
+from cluster.uploads.transfer import arriving
+from raytide.client import RaytideClient, UploadProgressView
+
+NOW = time.time_ns() // 1000
+MAX_UPLOAD = 1_000_000_000
+ONLINE = FeatureView(
+    "profile",
+    Entity("user", "user_id"),
+    StreamSource("features", "t", Long()),
+    [Field("user_age"), Field("account_balance")],
+    online=True,
+)
+OFFLINE = replace(ONLINE, name="history", features=[Field("click_count")], online=False)
+SERVICE = FeatureService("scoring", [ONLINE])
+CATALOG = build("shop", [ONLINE, OFFLINE, SERVICE]).registered_as(7)
+UPLOAD = Upload("u1", "k1", "a.csv", "features", "csv", "ab" * 32, 10, UploadState.DONE, 9, 1, "", NOW, NOW + 5)
+REPORT = {
+    "ok": False,
+    "checks": [{"name": "ledger", "checked": 10, "offenders": 1, "examples": ["t[0]: gap at 5"]}],
+    "partitions": [{"topic": "t", "partition": 0, "first": 0, "next": 9, "end": 11, "behind": 2}],
+}
+STATUS = StatusReport(
+    project="shop",
+    registry_version=7,
+    taken_at=NOW,
+    endpoints=Endpoints("127.0.0.1:9092", "redis://127.0.0.1:6380/0", "127.0.0.1:50051", ""),
+    partitions=(
+        PartitionReport("t", 0, "RUNNING", "", "partition:t:0", 3, 90, 100, 80, 10, 2),
+        PartitionReport("t", 1, "WAITING", "topic t does not exist"),
+    ),
+    limiter=LimiterReport(16, 8, 3, (SlotReport("partition:t:0", "stream", "t", 1.5),), (SlotReport("u", "upload", "u1"),)),
+    writer=WriterReport("RUNNING", "", 4, 5, 600, 1, 2048, 4096),
+    uploads=(UPLOAD,),
+)
+
+
+@dataclass
+class TwinUploads:
+    """Takes files into memory, with the header checks of the real service."""
+
+    taken: list[bytes] = field(default_factory=list)
+    broke: threading.Event = field(default_factory=threading.Event)
+
+    def submit(self, header: UploadHeader, chunks: Iterator[bytes], /) -> Iterator[UploadProgress]:
+        header = checked(header, CATALOG, MAX_UPLOAD)
+        try:
+            yield from self._take(header, chunks)
+        except (RetryLater, GeneratorExit):  # the stream broke, or nobody asks for progress any more
+            self.broke.set()
+            raise
+
+    def _take(self, header: UploadHeader, chunks: Iterator[bytes]) -> Iterator[UploadProgress]:
+        upload = replace(UPLOAD, **_named(header), state=UploadState.RECEIVING, rows=0, rejected=0)
+        yield UploadProgress(upload, 0, None, 0)
+        content = b"".join(arriving(chunks, 20))
+        if hashlib.sha256(content).hexdigest() != header.sha256:
+            yield UploadProgress(replace(upload, state=UploadState.FAILED, error="sha256: differs"), len(content), None, 0)
+            raise BadFile("sha256: the bytes that came have another checksum: send the file again")
+        self.taken.append(content)
+        yield UploadProgress(replace(upload, state=UploadState.PROCESSING), len(content), 2, 1)
+        yield UploadProgress(replace(upload, state=UploadState.DONE, rows=9, rejected=1), len(content), 2, 2)
+
+
+def _named(header: UploadHeader) -> dict[str, Any]:
+    names = ("name", "source", "format", "sha256", "idempotency_key")
+    return {**{name: getattr(header, name) for name in names}, "bytes": header.size}
+
+
+class Twin:
+    """Meets Backend and Offline; `trouble` makes status fail, `gate` makes it wait."""
+
+    def __init__(self) -> None:
+        self.online = MemoryOnlineStore()
+        self.uploads = TwinUploads()
+        self.trouble: Exception | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Semaphore(0)
+        self.asked: dict[str, Any] = {}
+        self.table = pa.table({"n": [1]})
+
+    @property
+    def offline(self) -> Twin:
+        return self
+
+    def catalog(self) -> Catalog:
+        return CATALOG
+
+    def get_upload(self, upload_id: str) -> Upload:
+        if upload_id != UPLOAD.upload_id:
+            raise NotFound(f"no upload is called '{upload_id}'")
+        return UPLOAD
+
+    def list_uploads(self, limit: int = 100) -> list[Upload]:
+        return [UPLOAD] * min(limit, 3)
+
+    def sql(self, statement: str) -> pa.Table:
+        if not statement.upper().startswith("SELECT"):
+            raise Refused("only SELECT is allowed: this statement writes")
+        return self.table
+
+    def historical(
+        self, entity_rows: pa.Table, references: Sequence[str], known_at_us: int | None, *, full_names: bool
+    ) -> pa.Table:
+        if "event_timestamp" not in entity_rows.column_names:
+            raise Refused("column event_timestamp is missing: add each row's time")
+        self.asked = {"references": list(references), "known_at": known_at_us, "full_names": full_names}
+        return entity_rows.append_column("user_age", pa.array(np.arange(entity_rows.num_rows, dtype=np.float64)))
+
+    def status(self) -> StatusReport:
+        self.entered.release()
+        assert self.gate.wait(30)
+        if self.trouble is not None:
+            raise self.trouble
+        return STATUS
+
+    def verify(self, wait_s: float) -> Mapping[str, Any]:
+        self.asked = {"wait_s": wait_s}
+        return REPORT
+
+
+@pytest.fixture
+def twin() -> Twin:
+    return Twin()
+
+
+@pytest.fixture
+def address(twin: Twin) -> Iterator[str]:
+    yield from _serving(twin, GatewayConfig(port=0))
+
+
+def _serving(twin: Twin, config: GatewayConfig) -> Iterator[str]:
+    server = GatewayServer(config, twin)
+    server.start()
+    yield f"127.0.0.1:{server.port}"
+    twin.gate.set()
+    server.stop(1)
+
+
+@pytest.fixture
+def client(address: str) -> Iterator[RaytideClient]:
+    with RaytideClient(address, timeout_s=20) as connected:
+        yield connected
+
+
+@pytest.fixture
+def channel(address: str) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(address) as connected:
+        yield connected
+
+
+def failure(call: Callable[[], Any]) -> tuple[grpc.StatusCode, str, str]:
+    """Return the code, the field at fault and the text with which a call fails."""
+    with pytest.raises(grpc.RpcError) as caught:
+        list(call())
+    error: Any = caught.value
+    fields = []
+    for detail in rpc_status.from_call(error).details:
+        bad = error_details_pb2.BadRequest()
+        if detail.Unpack(bad):
+            fields += [violation.field for violation in bad.field_violations]
+    return error.code(), ",".join(fields), error.details()
+
+
+def store(twin: Twin, rows: Sequence[tuple[str, str, float | None, int]]) -> None:
+    columns: Any = list(zip(*rows, strict=True))
+    table = {
+        "entity_id": columns[0],
+        "feature_name": columns[1],
+        "value": columns[2],
+        "event_timestamp": columns[3],
+        "created_at": columns[3],
+        "position": list(range(len(rows))),
+    }
+    twin.online.write(pa.table(table).cast(ROWS_SCHEMA))
+
+
+# ---- online
+
+
+def test_online_answers_each_pair_with_value_status_and_age(twin: Twin, client: RaytideClient) -> None:
+    store(twin, [("1", "user_age", 31.5, NOW - 1000), ("2", "user_age", None, NOW - 2000)])
+    answer = client.get_online_features(["profile"], [1, "2", "ü"])
+    assert answer.names == ["user_age", "account_balance"]
+    assert answer.entity_ids == ["1", "2", "ü"]
+    assert answer.registry_version == 7
+    assert answer.to_dict() == {
+        "entity_id": ["1", "2", "ü"],
+        "user_age": [31.5, None, None],
+        "user_age__status": ["PRESENT", "NULL_VALUE", "NOT_FOUND"],
+        "account_balance": [None] * 3,
+        "account_balance__status": ["NOT_FOUND"] * 3,
+    }
+    assert answer.event_timestamps[0].tolist() == [NOW - 1000, NOW - 2000, 0]
+    assert answer.ages[0][0] >= 1000
+    assert answer.ages[0][2] == 0
+
+
+def test_online_as_a_frame_has_times_where_there_are_some(twin: Twin, client: RaytideClient) -> None:
+    store(twin, [("1", "user_age", 31.5, 1_700_000_000_000_001)])
+    frame = client.get_online_features("scoring", ["1", "2"]).to_df()
+    assert frame["user_age__event_timestamp"].tolist() == [pd.Timestamp("2023-11-14 22:13:20.000001", tz="UTC"), pd.NaT]
+    assert frame["user_age__status"].tolist() == ["PRESENT", "NOT_FOUND"]
+
+
+def test_a_feature_named_twice_is_answered_once(client: RaytideClient) -> None:
+    answer = client.get_online_features(["user_age", "profile", "profile:user_age"], ["1"])
+    assert answer.names == ["user_age", "account_balance"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "field_", "said"),
+    [
+        ({"features": ["user_age"]}, "INVALID_ARGUMENT", "entity_ids", "empty"),
+        ({"entity_ids": ["1"]}, "INVALID_ARGUMENT", "features", "name either"),
+        (
+            {"features": ["user_age"], "feature_service": "scoring", "entity_ids": ["1"]},
+            "INVALID_ARGUMENT",
+            "features",
+            "either",
+        ),
+        ({"features": ["user_age", "user_agee"], "entity_ids": ["1"]}, "NOT_FOUND", "features[1]", "'user_age'"),
+        ({"features": ["history:user_age"], "entity_ids": ["1"]}, "NOT_FOUND", "features[0]", "profile:user_age"),
+        ({"feature_service": "scorings", "entity_ids": ["1"]}, "NOT_FOUND", "feature_service", "'scoring'"),
+        ({"features": ["click_count"], "entity_ids": ["1"]}, "INVALID_ARGUMENT", "features", "not kept online"),
+        (
+            {"features": ["user_age"], "entity_ids": [f"user_{i}" for i in range(100_000)]},
+            "RESOURCE_EXHAUSTED",
+            "entity_ids",
+            "10,000",
+        ),
+    ],
+    ids=["no-entities", "no-features", "both", "near", "other-view", "service", "offline", "100k-entities"],
+)
+def test_wrong_online_requests_name_the_argument(
+    channel: grpc.Channel, request_: dict[str, Any], code: str, field_: str, said: str
+) -> None:
+    stub = features_pb2_grpc.FeatureServiceStub(channel)
+    got = failure(lambda: [stub.GetOnlineFeatures(features_pb2.GetOnlineFeaturesRequest(**request_), timeout=20)])
+    assert (got[0].name, got[1]) == (code, field_)
+    assert said in got[2]
+
+
+def test_a_message_over_the_limit_is_refused_and_the_next_call_works(client: RaytideClient) -> None:
+    with pytest.raises(OverLimit, match="too long"):
+        client.get_online_features(["user_age"], ["x" * 50_000_000])
+    assert client.get_online_features(["user_age"], ["1"]).statuses == [["NOT_FOUND"]]
+
+
+# ---- historical
+
+
+MIXED = pa.table(
+    {
+        "user_id": ["a", "ü", None],
+        "event_timestamp": pa.array([0, 1, 2], pa.timestamp("us", tz="UTC")),
+        "label": pa.array([True, None, False]),
+        "count": pa.array([1, 2**62, -1], pa.int64()),
+        "price": pa.array([Decimal("1.10"), None, Decimal("-0.01")], pa.decimal128(10, 2)),
+        "kind": pa.array(["x", "y", "x"]).dictionary_encode(),
+        "tags": pa.array([["a"], [], None]),
+        "raw": pa.array([b"\x00", b"", None]),
+    }
+)
+
+
+def test_historical_carries_every_type_both_ways(twin: Twin, client: RaytideClient) -> None:
+    known_at = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+    joined = client.get_historical_features(MIXED, ["profile"], known_at=known_at, full_feature_names=True)
+    assert joined.drop_columns(["user_age"]).equals(MIXED)
+    assert joined["user_age"].to_pylist() == [0.0, 1.0, 2.0]
+    expected = ["profile:user_age", "profile:account_balance"]
+    assert twin.asked == {"references": expected, "known_at": 1_767_323_045_678_901, "full_names": True}
+
+
+def test_historical_takes_frames_and_many_rows_in_small_messages(twin: Twin, client: RaytideClient) -> None:
+    rows = 200_000
+    frame = pd.DataFrame({"user_id": np.arange(rows).astype(str), "event_timestamp": pd.Timestamp("2026-01-01", tz="UTC")})
+    joined = client.get_historical_features(frame, "scoring")
+    assert joined.num_rows == rows
+    assert joined["user_id"].to_pylist() == frame["user_id"].tolist()
+    assert twin.asked["known_at"] is None
+
+
+def test_historical_without_rows_is_fine(client: RaytideClient) -> None:
+    assert client.get_historical_features(MIXED.slice(0, 0), ["user_age"]).num_rows == 0
+
+
+def _historical(*messages: Any) -> Iterator[features_pb2.GetHistoricalFeaturesRequest]:
+    for message in messages:
+        part = {"entity_rows": message} if isinstance(message, bytes) else {"header": message}
+        yield features_pb2.GetHistoricalFeaturesRequest(**part)
+
+
+HEADER = features_pb2.GetHistoricalFeaturesHeader(features=["user_age"])
+ROWS = b"".join(to_chunks(MIXED))
+NO_TIME = b"".join(to_chunks(MIXED.drop_columns(["event_timestamp"])))
+
+
+@pytest.mark.parametrize(
+    ("messages", "field_", "said"),
+    [
+        ([], "header", "first message"),
+        ([ROWS], "header", "first message"),
+        ([HEADER], "entity_rows", "Arrow"),
+        ([HEADER, b"user_id,event_timestamp\n1,2\n"], "entity_rows", "Arrow"),
+        ([HEADER, ROWS[: len(ROWS) // 2]], "entity_rows", "Arrow"),
+        ([HEADER, HEADER], "entity_rows", "message 2"),
+        ([HEADER, NO_TIME], "entity_rows", "event_timestamp"),
+        ([features_pb2.GetHistoricalFeaturesHeader(), ROWS], "features", "name either"),
+    ],
+    ids=["nothing", "no-header", "no-rows", "not-arrow", "cut", "header-twice", "no-time", "no-features"],
+)
+def test_wrong_historical_streams_name_the_argument(channel: grpc.Channel, messages: list[Any], field_: str, said: str) -> None:
+    stub = features_pb2_grpc.FeatureServiceStub(channel)
+    code, field, text = failure(lambda: stub.GetHistoricalFeatures(_historical(*messages), timeout=20))
+    assert (code, field) == (grpc.StatusCode.INVALID_ARGUMENT, field_)
+    assert said in text
+
+
+def test_more_historical_rows_than_allowed_are_refused_by_number(twin: Twin) -> None:
+    for address in _serving(twin, GatewayConfig(port=0, max_historical_rows=2)):
+        with RaytideClient(address) as client, pytest.raises(OverLimit, match="entity_rows: more than 2 rows"):
+            client.get_historical_features(MIXED, ["user_age"])
+
+
+# ---- files
+
+
+def test_a_file_arrives_whole_and_its_end_is_told(twin: Twin, client: RaytideClient, tmp_path: Path) -> None:
+    content = np.random.default_rng(1).bytes(1_000_000)
+    path = tmp_path / "wide file.ndjson"
+    path.write_bytes(content)
+    seen: list[UploadProgressView] = []
+    done = client.upload_file(path, source="features", progress=seen.append)
+    assert twin.uploads.taken == [content]
+    assert (done.state, done.rows, done.rejected, done.error, done.format) == (UploadState.DONE, 9, 1, "", "jsonl")
+    assert [view.upload.state.value for view in seen] == ["RECEIVING", "PROCESSING", "DONE"]
+    assert [(v.pieces_total, v.pieces_done) for v in seen] == [(None, 0), (2, 1), (2, 2)]
+    assert {view.size for view in seen} == {1_000_000}
+    assert seen[-1].received == 1_000_000
+
+
+def test_the_default_key_is_made_of_source_name_and_content(client: RaytideClient, tmp_path: Path) -> None:
+    same, other = tmp_path / "same", tmp_path / "other"
+    for folder in (same, other):
+        folder.mkdir()
+        (folder / "a.csv").write_bytes(b"abc")
+    (same / f"{'b' * 240}.csv").write_bytes(b"abc")
+    (other / "c.csv").write_bytes(b"abd")
+    (other / os.fsdecode(b"\xff.csv")).write_bytes(b"abc")
+    keys = {p: client.upload_file(p, source="features").idempotency_key for p in (*same.iterdir(), *other.iterdir())}
+    assert keys[same / "a.csv"] == keys[other / "a.csv"]
+    assert len(set(keys.values())) == 4
+
+
+def test_an_empty_file_is_the_upload_services_to_judge(twin: Twin, client: RaytideClient, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"")
+    assert client.upload_file(tmp_path / "a.csv", source="features", idempotency_key="k").idempotency_key == "k"
+    assert twin.uploads.taken == [b""]
+
+
+def test_a_file_that_failed_is_returned_with_its_error(
+    client: RaytideClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"abc")
+    monkeypatch.setattr("raytide.transfer.CHUNK_BYTES", 0)  # nothing is sent, so the checksum cannot match
+    states: list[UploadState] = []
+    failed = client.upload_file(path, source="features", progress=lambda view: states.append(view.upload.state))
+    assert (failed.state, failed.error) == (UploadState.FAILED, "sha256: differs")
+    assert states == [UploadState.RECEIVING, UploadState.FAILED]
+
+
+def test_bytes_that_do_not_match_name_the_field(channel: grpc.Channel) -> None:
+    header = ingest_pb2.UploadFileHeader(**{**GOOD, "sha256": "0" * 64})
+    code, field, _ = failure(lambda: ingest_pb2_grpc.IngestServiceStub(channel).UploadFile(_file(header, b"abc"), timeout=20))
+    assert (code, field) == (grpc.StatusCode.INVALID_ARGUMENT, "header.sha256")
+
+
+def _file(header: ingest_pb2.UploadFileHeader | None, *chunks: bytes) -> Iterator[ingest_pb2.UploadFileRequest]:
+    if header is not None:
+        yield ingest_pb2.UploadFileRequest(header=header)
+    for chunk in chunks:
+        yield ingest_pb2.UploadFileRequest(chunk=chunk)
+
+
+GOOD: dict[str, Any] = {
+    "name": "a.csv",
+    "source": "features",
+    "format": ingest_pb2.FILE_FORMAT_CSV,
+    "size": 3,
+    "sha256": hashlib.sha256(b"abc").hexdigest(),
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "field_", "said"),
+    [
+        ({"name": ""}, "INVALID_ARGUMENT", "header.name", "printable"),
+        ({"source": "feature"}, "NOT_FOUND", "header.source", "did you mean 'features'"),
+        ({"source": ""}, "NOT_FOUND", "header.source", "known"),
+        ({"format": 0}, "INVALID_ARGUMENT", "header.format", "csv, parquet, jsonl"),
+        ({"format": 99}, "INVALID_ARGUMENT", "header.format", "99"),
+        ({"size": -1}, "INVALID_ARGUMENT", "header.size", "0 to"),
+        ({"size": 2**62}, "INVALID_ARGUMENT", "header.size", "uploads.max_bytes"),
+        ({"sha256": "xyz"}, "INVALID_ARGUMENT", "header.sha256", "64 hexadecimal"),
+        ({"options": {"delimiter": "xx"}}, "INVALID_ARGUMENT", "header.options", "delimiter"),
+        (None, "INVALID_ARGUMENT", "header", "first message"),
+    ],
+    ids=["name", "source", "no-source", "no-format", "format", "negative", "huge", "sha256", "options", "chunk-first"],
+)
+def test_wrong_headers_name_the_field(
+    twin: Twin, channel: grpc.Channel, change: dict[str, Any] | None, *, code: str, field_: str, said: str
+) -> None:
+    header = None if change is None else ingest_pb2.UploadFileHeader(**{**GOOD, **change})
+    stub = ingest_pb2_grpc.IngestServiceStub(channel)
+    got = failure(lambda: stub.UploadFile(_file(header, b"abc"), timeout=20))
+    assert (got[0].name, got[1]) == (code, field_)
+    assert said in got[2]
+    assert twin.uploads.taken == []
+
+
+def test_a_second_header_is_refused(channel: grpc.Channel) -> None:
+    header = ingest_pb2.UploadFileHeader(**GOOD)
+    messages = [*_file(header, b"a"), *_file(header)]
+    code, field, text = failure(lambda: ingest_pb2_grpc.IngestServiceStub(channel).UploadFile(iter(messages), timeout=20))
+    assert (code, field) == (grpc.StatusCode.INVALID_ARGUMENT, "chunk")
+    assert "message 3" in text
+
+
+def test_a_chunk_over_the_limit_ends_the_transfer(channel: grpc.Channel, twin: Twin) -> None:
+    messages = _file(ingest_pb2.UploadFileHeader(**GOOD), b"x" * 50_000_000)
+    with pytest.raises(grpc.RpcError) as caught:
+        list(ingest_pb2_grpc.IngestServiceStub(channel).UploadFile(messages, timeout=20))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "larger than max" in str(caught.value.details())
+    assert twin.uploads.broke.wait(10)
+    assert twin.uploads.taken == []
+
+
+def test_an_abandoned_transfer_tells_the_upload_service(twin: Twin, client: RaytideClient, channel: grpc.Channel) -> None:
+    leave = threading.Event()
+
+    def half() -> Iterator[ingest_pb2.UploadFileRequest]:
+        yield from _file(ingest_pb2.UploadFileHeader(**GOOD), b"a")
+        leave.wait(20)
+
+    call = ingest_pb2_grpc.IngestServiceStub(channel).UploadFile(half())
+    assert next(call).upload.state == ingest_pb2.UPLOAD_STATE_RECEIVING
+    call.cancel()
+    assert twin.uploads.broke.wait(10)
+    leave.set()
+    assert twin.uploads.taken == []
+    assert client.status() == STATUS
+
+
+def test_local_files_that_cannot_be_sent_are_named(client: RaytideClient, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(BadFile, match=r"a\.txt: suffix '\.txt' is not known"):
+        client.upload_file(tmp_path / "a.txt", source="features")
+    with pytest.raises(BadFile, match="format 'xml' is not known"):
+        client.upload_file(tmp_path / "a.txt", source="features", format="xml")
+    with pytest.raises(BadFile, match=r"b\.csv cannot be read \(No such file"):
+        client.upload_file(tmp_path / "b.csv", source="features")
+
+
+def test_a_file_that_vanishes_while_it_is_sent_is_not_the_gateways_fault(
+    client: RaytideClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"abc")
+    opened = Path.open
+    calls: list[Path] = []
+
+    def once(self: Path, *args: Any, **options: Any) -> Any:
+        if self == path and calls:
+            raise FileNotFoundError(2, "No such file or directory")
+        calls.append(self)
+        return opened(self, *args, **options)
+
+    monkeypatch.setattr(Path, "open", once)
+    with pytest.raises(BadFile, match="cannot be read any more"):
+        client.upload_file(path, source="features")
+
+
+def test_uploads_can_be_looked_up(client: RaytideClient) -> None:
+    assert client.get_upload("u1") == UPLOAD
+    assert client.list_uploads(2) == [UPLOAD, UPLOAD]
+    assert len(client.list_uploads()) == 3
+    with pytest.raises(NotFound, match="upload_id: no upload is called 'u2'"):
+        client.get_upload("u2")
+    with pytest.raises(Refused, match="limit: must lie"):
+        client.list_uploads(-1)
+
+
+# ---- admin
+
+
+def test_status_arrives_as_it_was(client: RaytideClient) -> None:
+    report = client.status()
+    assert report == STATUS
+    assert [partition.lag for partition in report.partitions] == [10, None]
+
+
+def test_sql_streams_results_larger_than_a_message(twin: Twin, client: RaytideClient) -> None:
+    twin.table = pa.table({"text": ["x" * 100] * 100_000, "n": range(100_000)})
+    assert client.sql("SELECT 1").equals(twin.table)
+
+
+def test_an_abandoned_result_frees_its_thread(twin: Twin) -> None:
+    twin.table = pa.table({"text": ["x" * 1000] * 50_000})
+    for address in _serving(twin, GatewayConfig(port=0, max_concurrent_calls=1)):
+        with grpc.insecure_channel(address) as channel:
+            call = admin_pb2_grpc.AdminServiceStub(channel).RunSql(admin_pb2.RunSqlRequest(statement="SELECT 1"))
+            next(call)
+            call.cancel()
+            assert _eventually_status(address) == STATUS
+
+
+def _eventually_status(address: str) -> StatusReport:
+    deadline = time.monotonic() + 20
+    with RaytideClient(address, timeout_s=20) as client:
+        while True:
+            try:
+                return client.status()
+            except RetryLater:
+                if time.monotonic() > deadline:
+                    raise
+
+
+def test_sql_that_writes_is_refused_by_field(channel: grpc.Channel) -> None:
+    stub = admin_pb2_grpc.AdminServiceStub(channel)
+    code, field, text = failure(lambda: stub.RunSql(admin_pb2.RunSqlRequest(statement="DROP TABLE x"), timeout=20))
+    assert (code, field, text) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "statement",
+        "statement: only SELECT is allowed: this statement writes",
+    )
+
+
+def test_verify_waits_as_told_and_reports(twin: Twin, client: RaytideClient) -> None:
+    assert client.verify(2.5) == REPORT
+    assert twin.asked == {"wait_s": 2.5}
+    with pytest.raises(Refused, match="wait_s: must be a number"):
+        client.verify(-1)
+
+
+# ---- errors, limits, health
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "kind"),
+    [
+        (NotFound("x is not there"), "NOT_FOUND", NotFound),
+        (BadFile("x is bad"), "INVALID_ARGUMENT", BadFile),
+        (OverLimit("x is too much"), "RESOURCE_EXHAUSTED", OverLimit),
+        (Refused("x is wrong"), "FAILED_PRECONDITION", Refused),
+        (Misconfigured("x is not set"), "FAILED_PRECONDITION", Misconfigured),
+        (Unreachable("x is away"), "UNAVAILABLE", Unreachable),
+        (RetryLater("x is busy"), "UNAVAILABLE", RetryLater),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_errors_keep_their_type_and_sentence(
+    twin: Twin, client: RaytideClient, channel: grpc.Channel, *, error: RaytideError, code: str, kind: type[RaytideError]
+) -> None:
+    twin.trouble = error
+    stub = admin_pb2_grpc.AdminServiceStub(channel)
+    got = failure(lambda: [stub.GetStatus(admin_pb2.GetStatusRequest(), timeout=20)])
+    assert (got[0].name, got[1], got[2]) == (code, "", str(error))
+    with pytest.raises(kind) as caught:
+        client.status()
+    assert type(caught.value) is kind
+    assert str(caught.value) == str(error)
+
+
+def test_an_unexpected_error_is_logged_and_hidden(twin: Twin, channel: grpc.Channel) -> None:
+    twin.trouble = ValueError("password=hunter2")
+    stub = admin_pb2_grpc.AdminServiceStub(channel)
+    with structlog.testing.capture_logs() as logs:
+        code, _, text = failure(lambda: [stub.GetStatus(admin_pb2.GetStatusRequest(), timeout=20)])
+    assert code is grpc.StatusCode.INTERNAL
+    assert "hunter2" not in text
+    assert [(entry["event"], entry["method"]) for entry in logs] == [("call_failed", "/featurestore.v1.AdminService/GetStatus")]
+    assert logs[0]["exc_info"] is twin.trouble
+
+
+def test_reads_are_tried_again_when_the_gateway_was_away_for_a_moment(twin: Twin, client: RaytideClient) -> None:
+    class Once(Twin):
+        def status(self) -> StatusReport:
+            if not self.asked:
+                self.asked = {"before": True}
+                raise RetryLater("the writer is restarting")
+            return STATUS
+
+    for address in _serving(Once(), GatewayConfig(port=0)):
+        with RaytideClient(address) as other:
+            assert other.status() == STATUS
+    twin.trouble = RetryLater("the writer is restarting")
+    with pytest.raises(RetryLater):
+        client.status()
+    assert [twin.entered.acquire(blocking=False) for _ in range(4)] == [True, True, True, False]
+
+
+def test_nobody_at_the_address_is_said_with_the_next_step() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        with RaytideClient(f"127.0.0.1:{port}", timeout_s=5) as client, pytest.raises(Unreachable) as caught:
+            client.status()
+    assert f"127.0.0.1:{port}" in str(caught.value)
+    assert "raytide up" in str(caught.value)
+
+
+def test_a_call_that_takes_too_long_ends_with_retry_later(twin: Twin, address: str) -> None:
+    twin.gate.clear()
+    with RaytideClient(address, timeout_s=0.2) as client, pytest.raises(RetryLater, match="in time"):
+        client.status()
+
+
+def test_calls_over_the_limit_are_refused_not_queued(twin: Twin) -> None:
+    for address in _serving(twin, GatewayConfig(port=0, max_concurrent_calls=2)):
+        twin.gate.clear()
+        with RaytideClient(address) as client, grpc.insecure_channel(address) as channel:
+            stub = admin_pb2_grpc.AdminServiceStub(channel)
+            held = [stub.GetStatus.future(admin_pb2.GetStatusRequest()) for _ in range(2)]
+            for _ in held:
+                assert twin.entered.acquire(timeout=20)
+            with pytest.raises(RetryLater, match="busy"):
+                client.status()
+            twin.gate.set()
+            assert [call.result(timeout=20).project for call in held] == ["shop", "shop"]
+
+
+def test_a_client_that_sends_nothing_is_let_go(twin: Twin) -> None:
+    leave = threading.Event()
+
+    def silent() -> Iterator[features_pb2.GetHistoricalFeaturesRequest]:
+        yield from _historical(HEADER)
+        leave.wait(30)
+
+    for address in _serving(twin, GatewayConfig(port=0, default_timeout_s=1)):
+        with grpc.insecure_channel(address) as channel:
+            with pytest.raises(grpc.RpcError) as caught:
+                list(features_pb2_grpc.FeatureServiceStub(channel).GetHistoricalFeatures(silent(), timeout=20))
+            leave.set()
+        assert caught.value.code() is grpc.StatusCode.CANCELLED
+
+
+def test_a_taken_port_is_replaced_by_a_free_one() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with structlog.testing.capture_logs() as logs:
+            server = GatewayServer(GatewayConfig(port=port), Twin())
+        server.stop(0)
+    assert server.port not in (0, port)
+    assert [(entry["event"], entry["port"]) for entry in logs] == [("port_taken", port)]
+
+
+def test_two_gateways_do_not_share_a_port() -> None:
+    first = GatewayServer(GatewayConfig(port=0), Twin())
+    second = GatewayServer(GatewayConfig(port=first.port), Twin())
+    assert first.port != second.port
+    first.stop(0)
+    second.stop(0)
+
+
+def test_a_host_that_is_not_ours_is_a_configuration_error() -> None:
+    with pytest.raises(Misconfigured, match=r"192\.0\.2\.1"):
+        GatewayServer(GatewayConfig(host="192.0.2.1"), Twin())
+
+
+def test_reflection_lists_the_services(channel: grpc.Channel) -> None:
+    listed = set(ProtoReflectionDescriptorDatabase(channel).get_services())
+    assert listed >= {*SERVICES, "grpc.health.v1.Health"}
+    assert set(SERVICES) == {f"featurestore.v1.{name}Service" for name in ("Ingest", "Feature", "Admin")}
+
+
+def test_health_says_serving_and_then_not(twin: Twin) -> None:
+    server = GatewayServer(GatewayConfig(port=0), twin)
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        for service in ("", *SERVICES):
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=20)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        watch = stub.Watch(health_pb2.HealthCheckRequest(service=SERVICES[0]), timeout=20)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        stopping = threading.Thread(target=server.stop, args=(20,))
+        stopping.start()
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        watch.cancel()
+        stopping.join(20)
+        assert not stopping.is_alive()
+
+
+STRANGER = """
+import sys
+import grpc
+from featurestore.v1 import features_pb2, features_pb2_grpc
+with grpc.insecure_channel(sys.argv[1]) as channel:
+    request = features_pb2.GetOnlineFeaturesRequest(features=["user_age"], entity_ids=["1"])
+    answer = features_pb2_grpc.FeatureServiceStub(channel).GetOnlineFeatures(request, timeout=20)
+assert not any(name.split(".")[0] in ("cluster", "raytide", "actors") for name in sys.modules)
+print(list(answer.feature_names), list(answer.vectors[0].values), list(answer.vectors[0].statuses))
+"""
+
+
+def test_the_generated_stubs_alone_can_call_it(twin: Twin, address: str, tmp_path: Path) -> None:
+    store(twin, [("1", "user_age", 31.5, NOW)])
+    protos = Path(features_pb2.__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", STRANGER, address],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(protos)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.stdout, done.returncode) == ("['user_age'] [31.5] [1]\n", 0), done.stderr

@@ -1,0 +1,265 @@
+"""The loop of one partition against stores that fail on purpose. No Ray, no sockets."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from cluster.config import IngestConfig
+from cluster.errors import Fenced, Gap, RetryLater
+from cluster.ingest.pipeline import Outcome, SourcePlan
+from cluster.ingest.stream import Ports, State, StreamLoop
+from cluster.records import REJECTS_SCHEMA, ROWS_SCHEMA, Batch, Origin, PartitionStart, Records
+
+ORIGIN = Origin.stream("clicks", 0, 1)
+BATCH = 10
+
+
+@dataclass
+class Source:
+    """`size` records, ten at a time; sets `dry` when they were all read."""
+
+    size: int
+    dry: threading.Event = field(default_factory=threading.Event)
+    at: int = 0
+    told: list[int] = field(default_factory=list)
+
+    def seek(self, offset: int) -> None:
+        self.at = offset
+
+    def poll(self, timeout_s: float) -> Records | None:
+        if self.at >= self.size:
+            self.dry.set()
+            self.dry.wait(timeout_s)
+            return None
+        first, self.at = self.at, min(self.size, self.at + BATCH)
+        positions = np.arange(first, self.at)
+        return Records(first, self.at, positions, [b"x"] * len(positions), positions)
+
+    def beginning(self) -> int:
+        return 0
+
+    def end(self) -> int:
+        return self.size
+
+    def commit(self, next_offset: int) -> None:
+        self.told.append(next_offset)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class Plan:
+    """One row for each record."""
+
+    online = ("f",)
+
+    def run(self, records: Records, now_us: int) -> Outcome:
+        count = len(records)
+        rows = pa.table(
+            {
+                "entity_id": [f"u{p % 3}" for p in records.positions],
+                "feature_name": pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int16()), ["f"]),
+                "value": [float(p) for p in records.positions],
+                "event_timestamp": pa.array(records.positions, pa.timestamp("us")),
+                "created_at": pa.array([now_us] * count, pa.timestamp("us")),
+                "position": pa.array(records.positions, pa.int64()),
+            },
+            schema=ROWS_SCHEMA,
+        )
+        return Outcome(count, rows, REJECTS_SCHEMA.empty_table())
+
+
+class Online:
+    """Keeps what it is given; fails the first `failures` times."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.failures, self.newest = failures, dict[str, float]()
+
+    def write(self, rows: pa.Table) -> int:
+        if self.failures:
+            self.failures -= 1
+            raise RetryLater("Redis is away")
+        for row in rows.to_pylist():
+            self.newest[row["entity_id"]] = row["value"]
+        return int(rows.num_rows)
+
+
+class Ledger:
+    """Commits in order; raises what `plan` says for a batch's first offset, once each."""
+
+    def __init__(self, errors: dict[int, list[Exception]] | None = None) -> None:
+        self.errors, self.committed, self.epoch, self.most = errors or {}, list[tuple[int, int]](), 0, 0
+
+    @property
+    def next(self) -> int:
+        return self.committed[-1][1] if self.committed else 0
+
+    def open_partition(self, _topic: str, _partition: int, _beginning: int) -> PartitionStart:
+        self.epoch += 1
+        return PartitionStart(self.epoch, self.next)
+
+    def submit(self, batch: Batch) -> Future[None]:
+        answer: Future[None] = Future()
+        errors = self.errors.get(batch.first, [])
+        if errors:
+            answer.set_exception(errors.pop(0))
+        elif batch.first != self.next:
+            answer.set_exception(Gap("clicks", 0, batch.first, self.next))
+        else:
+            self.committed.append((batch.first, batch.next))
+            answer.set_result(None)
+        return answer
+
+
+class Slot:
+    """Counts."""
+
+    held = released = 0
+
+    def hold(self) -> None:
+        self.held += 1
+
+    def release(self) -> None:
+        self.released += 1
+
+
+def loop(source: Source, ledger: Ledger, online: Online | None = None, slot: Slot | None = None) -> StreamLoop:
+    ports = Ports(source, cast("Any", online or Online()), ledger, slot or Slot())
+    return StreamLoop(ORIGIN, cast("SourcePlan", Plan()), ports, IngestConfig(), lambda: 1)
+
+
+def run_dry(subject: StreamLoop, source: Source) -> None:
+    """Run until every record was read, then drain."""
+    stop = threading.Event()
+
+    def stop_when_dry() -> None:
+        source.dry.wait(30)
+        stop.set()
+
+    threading.Thread(target=stop_when_dry).start()
+    subject.run(stop)
+
+
+def test_everything_is_committed_in_order_and_kafka_hears_of_it_last() -> None:
+    source, ledger, online = Source(55), Ledger(), Online()
+    subject = loop(source, ledger, online)
+    run_dry(subject, source)
+    assert ledger.committed == [(0, 10), (10, 20), (20, 30), (30, 40), (40, 50), (50, 55)]
+    assert source.told[-1] == 55
+    assert online.newest == {"u0": 54.0, "u1": 52.0, "u2": 53.0}
+    assert (subject.progress.state, subject.progress.events, subject.progress.committed) == (State.STOPPED, 55, 55)
+
+
+def test_it_starts_where_the_ledger_ends() -> None:
+    source, ledger = Source(30), Ledger()
+    ledger.committed = [(0, 20)]
+    run_dry(loop(source, ledger), source)
+    assert ledger.committed == [(0, 20), (20, 30)]
+
+
+def test_redis_away_pauses_and_goes_on() -> None:
+    source, ledger, online = Source(30), Ledger(), Online(failures=3)
+    run_dry(loop(source, ledger, online), source)
+    assert ledger.committed[-1] == (20, 30)
+    assert online.newest["u2"] == 29.0
+
+
+def test_a_writer_that_restarts_gets_the_same_batches_again() -> None:
+    # The first batch fails, so its successors find a gap: all are sent again, in order, and none is lost.
+    source, ledger = Source(30), Ledger({0: [RetryLater("writer is restarting")], 10: [RetryLater("the same")]})
+    run_dry(loop(source, ledger), source)
+    assert ledger.committed == [(0, 10), (10, 20), (20, 30)]
+
+
+def test_a_lasting_gap_ends_the_loop_so_that_it_is_built_anew() -> None:
+    source, ledger = Source(30), Ledger({10: [Gap("clicks", 0, 10, 20), Gap("clicks", 0, 10, 20)]})
+    with pytest.raises(Gap):
+        run_dry(loop(source, ledger), source)
+    assert ledger.committed == [(0, 10)]
+
+
+def test_a_fenced_loop_stops_at_once() -> None:
+    source, ledger, slot = Source(30), Ledger({10: [Fenced("clicks", 0, 1, 2)]}), Slot()
+    with pytest.raises(Fenced):
+        run_dry(loop(source, ledger, slot=slot), source)
+    assert ledger.committed[0] == (0, 10)
+    assert slot.released
+
+
+def test_reading_stops_while_the_writer_does_not_answer() -> None:
+    """Bounded: with the first batch unanswered, no more than `batches_in_flight` are ever read."""
+    source, ledger, stuck = Source(1000), Ledger(), Future[None]()
+    reached = threading.Event()
+
+    def submit(_batch: Batch) -> Future[None]:
+        reached.set()
+        return stuck
+
+    ledger.submit = submit  # type: ignore[method-assign,assignment] # one writer that hangs
+    subject, stop = loop(source, ledger), threading.Event()
+
+    def run() -> None:
+        with pytest.raises(RetryLater):
+            subject.run(stop)
+
+    runner = threading.Thread(target=run)
+    runner.start()
+    assert reached.wait(10)
+    limit = IngestConfig().batches_in_flight
+    while subject.progress.in_flight < limit:
+        runner.join(0.01)
+    assert source.at == limit * BATCH
+    stop.set()
+    stuck.set_exception(RetryLater("gone"))
+    runner.join(10)
+    assert not runner.is_alive()
+    assert source.at == limit * BATCH
+
+
+def test_a_silent_broker_is_told_from_an_idle_topic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.ingest.stream.SILENCE_SECONDS", 0.0)
+    source, answers = Source(0), [RetryLater("Kafka is away"), None]
+    asked = threading.Event()
+    subject, stop, seen = loop(source, Ledger()), threading.Event(), list[tuple[State, str]]()
+
+    def end() -> int:
+        seen.append((subject.progress.state, subject.progress.note))
+        error = answers.pop(0) if answers else None
+        if not answers:
+            asked.set()
+        if error:
+            raise error
+        return 0
+
+    source.end = end  # type: ignore[method-assign] # one broker that is away once
+    runner = threading.Thread(target=subject.run, args=(stop,))
+    runner.start()
+    assert asked.wait(10)
+    stop.set()
+    runner.join(10)
+    assert seen[:2] == [(State.RUNNING, ""), (State.PAUSED, "Kafka is away")]
+    assert subject.progress.state is State.STOPPED
+
+
+def test_positions_without_records_are_accounted_for() -> None:
+    """Compaction and control records leave ranges that hold nothing; the ledger passes over them."""
+    source, ledger = Source(10), Ledger()
+    poll = source.poll
+
+    def poll_then_gap(timeout_s: float) -> Records | None:
+        records = poll(timeout_s)
+        if records is None and source.at == 10:
+            source.at = 15
+            return Records(10, 15, np.array([], np.int64), [], np.array([], np.int64))
+        return records
+
+    source.poll = poll_then_gap  # type: ignore[method-assign] # a topic that ends in a gap
+    run_dry(loop(source, ledger), source)
+    assert ledger.committed == [(0, 10), (10, 15)]

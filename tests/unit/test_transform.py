@@ -1,0 +1,432 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from cluster.ingest.transform import Transformed, compile_transform
+from cluster.records import ROWS_SCHEMA, Events, Reason
+from cluster.registry.catalog import build
+from cluster.registry.definitions import (
+    DType,
+    Entity,
+    FeatureFunction,
+    FeatureView,
+    Field,
+    Long,
+    StreamSource,
+    Wide,
+    feature,
+)
+
+USER = Entity("user", "user_id")
+ORDERS = StreamSource(
+    "orders",
+    "orders",
+    Wide(
+        "user_id",
+        "at",
+        (
+            Field("amount"),
+            Field("quantity", DType.INT64),
+            Field("currency", DType.STRING),
+            Field("paid", DType.BOOL),
+            Field("discount", optional=True),
+            Field("coupons", DType.INT64, optional=True),
+            Field("gift", DType.BOOL, optional=True),
+            Field("note", DType.STRING, optional=True),
+        ),
+        created_at="seen",
+    ),
+)
+START = 1_767_225_600_000_000  # 2026-01-01
+TYPES = {DType.FLOAT64: pa.float64(), DType.INT64: pa.int64(), DType.STRING: pa.string(), DType.BOOL: pa.bool_()}
+DEFAULTS = {DType.FLOAT64: 1.0, DType.INT64: 2, DType.STRING: "EUR", DType.BOOL: True}
+
+
+def orders(count: int, **columns: Sequence[Any]) -> Events:
+    assert isinstance(ORDERS.records, Wide)
+    return Events(
+        entity_id=pa.array([f"user_{i}" for i in range(count)], pa.string()),
+        event_timestamp=pa.array([START + i for i in range(count)], pa.timestamp("us")),
+        created_at=pa.array([START + 1_000 + i for i in range(count)], pa.timestamp("us")),
+        position=pa.array(range(10, 10 + count), pa.int64()),
+        columns={
+            f.name: pa.array(columns.get(f.name, [None if f.optional else DEFAULTS[f.dtype]] * count), TYPES[f.dtype])
+            for f in ORDERS.records.fields
+        },
+    )
+
+
+def run(events: Events, *features: Field | FeatureFunction) -> Transformed:
+    view = FeatureView("view", USER, ORDERS, features)
+    return compile_transform(build("project", [view]), "orders")(events)
+
+
+def values(done: Transformed, name: str) -> list[float | None]:
+    return [row["value"] for row in done.rows.to_pylist() if row["feature_name"] == name]
+
+
+def details(done: Transformed) -> dict[int, str]:
+    assert all(reason is Reason.TRANSFORM_FAILED for _, reason, _ in done.faults)
+    return {event: detail for event, _, detail in done.faults}
+
+
+@feature(mode="pandas")
+def total(amount: pd.Series[float], quantity: pd.Series[int]) -> pd.Series[float]:
+    return amount * quantity
+
+
+@feature(mode="numpy")
+def total_log(total: Any) -> Any:
+    return np.log(total)
+
+
+@feature()
+def large(total: float | None, currency: str) -> bool | None:
+    return None if total is None else total > 5 and currency == "EUR"
+
+
+class TestLong:
+    def test_the_columns_are_the_rows(self) -> None:
+        source = StreamSource("features", "features", Long())
+        view = FeatureView("view", USER, source, [Field("a"), Field("b")])
+        transform = compile_transform(build("project", [view]), "features")
+        names = pa.DictionaryArray.from_arrays(pa.array([1, 0], pa.int16()), pa.array(["a", "b"]))
+        given = orders(2)
+        events = Events(
+            given.entity_id,
+            given.event_timestamp,
+            given.created_at,
+            given.position,
+            {"feature_name": names, "value": pa.array([1.5, None])},
+        )
+        done = transform(events)
+        assert done.rows.schema == ROWS_SCHEMA
+        assert (done.events, done.faults) == (2, [])
+        assert [(r["feature_name"], r["value"], r["position"]) for r in done.rows.to_pylist()] == [
+            ("b", 1.5, 10),
+            ("a", None, 11),
+        ]
+        assert done.rows["value"].chunk(0).buffers()[1].address == events.columns["value"].buffers()[1].address
+
+
+class TestWide:
+    def test_a_graph_of_all_modes_makes_a_row_for_each_event_and_feature(self) -> None:
+        done = run(orders(3, amount=[1.0, 2.0, 4.0]), large, total_log, total)
+        assert done.rows.schema == ROWS_SCHEMA
+        assert (done.events, done.faults) == (3, [])
+        assert values(done, "total") == [2.0, 4.0, 8.0]
+        assert values(done, "total_log") == pytest.approx(np.log([2.0, 4.0, 8.0]))
+        assert values(done, "large") == [0.0, 0.0, 1.0]
+
+    def test_rows_keep_who_when_and_where(self) -> None:
+        row = run(orders(2), total).rows.to_pylist()[1]
+        assert row["entity_id"] == "user_1"
+        assert row["position"] == 11
+        assert pd.Timestamp(row["event_timestamp"]) == pd.Timestamp(START + 1, unit="us")
+        assert pd.Timestamp(row["created_at"]) == pd.Timestamp(START + 1_001, unit="us")
+
+    def test_feature_names_are_a_fixed_dictionary_in_the_catalogs_order(self) -> None:
+        rows = run(orders(2), total_log, total).rows
+        assert rows["feature_name"].chunk(0).dictionary.to_pylist() == ["total_log", "total"]
+
+    def test_without_events_no_function_is_called(self) -> None:
+        called: list[Any] = []
+
+        def look(amount: Any) -> Any:
+            called.append(amount)
+            return amount
+
+        done = run(orders(0), feature("pandas")(look))
+        assert (done.rows.num_rows, done.events, done.faults, done.rows.schema, called) == (0, 0, [], ROWS_SCHEMA, [])
+
+    def test_declared_fields_are_taken_as_numbers(self) -> None:
+        done = run(
+            orders(2, paid=[True, False], coupons=[3, None]), Field("paid", DType.BOOL), Field("coupons"), Field("quantity")
+        )
+        assert values(done, "paid") == [1.0, 0.0]
+        assert values(done, "coupons") == [3.0, None]
+        assert values(done, "quantity") == [2.0, 2.0]
+
+    def test_two_views_of_a_source_both_give_rows(self) -> None:
+        views = [FeatureView("b", USER, ORDERS, [Field("amount")]), FeatureView("a", USER, ORDERS, [total])]
+        done = compile_transform(build("project", views), "orders")(orders(2))
+        assert [r["feature_name"] for r in done.rows.to_pylist()] == ["total", "total", "amount", "amount"]
+
+    def test_a_source_without_views_gives_no_rows(self) -> None:
+        done = compile_transform(build("project", [ORDERS]), "orders")(orders(2))
+        assert (done.rows.num_rows, done.events) == (0, 2)
+
+
+class TestInputs:
+    def test_row_functions_see_python_values(self) -> None:
+        given: list[Any] = []
+
+        def look(user_id: Any, at: Any, seen: Any, amount: Any, quantity: Any, currency: Any, paid: Any, note: Any) -> None:  # noqa: PLR0917 - all kinds at once
+            given.extend([user_id, at, seen, amount, quantity, currency, paid, note])
+
+        run(orders(1), feature()(look))
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        assert given == ["user_0", at, at.replace(microsecond=1_000), 1.0, 2, "EUR", True, None]
+        assert [type(g) for g in given[3:7]] == [float, int, str, bool]
+
+    def test_row_functions_see_optional_numbers_as_declared(self) -> None:
+        seen: list[Any] = []
+
+        def look(coupons: Any) -> None:
+            seen.append(coupons)
+
+        run(orders(2, coupons=[3, None]), feature()(look))
+        assert seen == [3.0, None]
+
+    @pytest.mark.parametrize("mode", ["pandas", "numpy"])
+    @pytest.mark.parametrize("nulls", [0, 1])
+    def test_types_follow_the_declaration_whether_or_not_the_batch_has_nulls(self, mode: str, nulls: int) -> None:
+        seen: list[str] = []
+
+        def look(amount: Any, quantity: Any, paid: Any, discount: Any, coupons: Any, gift: Any) -> Any:  # noqa: PLR0917
+            seen.extend(str(x.dtype) for x in (amount, quantity, paid, discount, coupons, gift))
+            return amount
+
+        holes = [None] * nulls
+        run(orders(2 + nulls, coupons=[3, 4, *holes], gift=[True, False, *holes]), feature(mode)(look))
+        assert seen == ["float64", "int64", "bool", "float64", "float64", "float64"]
+
+    def test_times_and_text_in_columns(self) -> None:
+        seen: list[Any] = []
+
+        def pandas_look(at: Any, note: Any, amount: Any) -> Any:
+            seen.extend([str(at.dtype), note.isna().tolist(), list(amount.index)])
+            return amount
+
+        def numpy_look(at: Any, note: Any, amount: Any) -> Any:
+            seen.extend([str(at.dtype), note.tolist()])
+            return amount
+
+        run(orders(2, note=["x", None]), feature("pandas")(pandas_look), feature("numpy")(numpy_look))
+        assert seen == ["datetime64[us, UTC]", [False, True], [0, 1], "datetime64[us]", ["x", None]]
+
+    def test_a_series_may_be_changed_without_harm_to_others(self) -> None:
+        def first(amount: Any) -> Any:
+            amount[amount > 1] = 0
+            return amount
+
+        def second(amount: Any, first: Any) -> Any:
+            first.iloc[0] = 99
+            return amount
+
+        events = orders(2, amount=[1.0, 2.0])
+        done = run(events, feature("pandas")(first), feature("pandas")(second), Field("amount"))
+        assert values(done, "first") == [1.0, 0.0]
+        assert values(done, "second") == values(done, "amount") == [1.0, 2.0]
+        assert events.columns["amount"].to_pylist() == [1.0, 2.0]
+
+    @pytest.mark.parametrize("name", ["amount", "quantity", "paid", "currency", "discount", "at"])
+    def test_arrays_cannot_be_changed(self, name: str) -> None:
+        source = f"def change({name}):\n    {name}[0] = {name}[1]\n    return {name}"
+        scope: dict[str, Any] = {}
+        exec(source, scope)  # noqa: S102 - the parameter's name is the test's parameter
+        done = run(orders(2), feature("numpy")(scope["change"]))
+        assert "read-only" in details(done)[0] or "IndexError" in details(done)[0]
+        assert done.events == 0
+
+    def test_an_array_that_a_function_writes_to_again_is_copied(self) -> None:
+        scratch = np.empty(2)
+
+        def double(amount: Any) -> Any:
+            return np.multiply(amount, 2, out=scratch)
+
+        def triple(amount: Any, double: Any) -> Any:  # noqa: ARG001 - makes it run second
+            return np.multiply(amount, 3, out=scratch)
+
+        done = run(orders(2), feature("numpy")(double), feature("numpy")(triple))
+        assert (values(done, "double"), values(done, "triple")) == ([2.0, 2.0], [3.0, 3.0])
+
+
+class TestResults:
+    @pytest.mark.parametrize(
+        ("result", "value"),
+        [
+            (1, 1.0),
+            (1.5, 1.5),
+            (True, 1.0),
+            (None, None),
+            (float("nan"), None),
+            (np.float32(0.5), 0.5),
+            (np.int8(3), 3.0),
+            (np.bool_(True), 1.0),
+            (Decimal("2.5"), 2.5),
+            (pd.NA, None),
+            (pd.NaT, None),
+        ],
+    )
+    def test_numbers_bools_and_nulls_of_a_row_function(self, result: object, value: float | None) -> None:
+        assert values(run(orders(1), feature(name="f")(lambda amount: amount and result)), "f") == [value]
+
+    @pytest.mark.parametrize(
+        ("result", "detail"),
+        [
+            ("1.5", "f: returned str, not a number"),
+            (1j, "f: returned complex, not a number"),
+            ([1.0], "f: returned list, not a number"),
+            (np.array(1.0), "f: returned ndarray, not a number"),
+            (10**400, "f: OverflowError: int too large to convert to float"),
+            (float("inf"), "f: infinite value"),
+            (float("-inf"), "f: infinite value"),
+        ],
+    )
+    def test_anything_else_of_a_row_function_is_a_fault_of_its_event(self, result: object, detail: str) -> None:
+        done = run(orders(3, amount=[1.0, 2.0, 3.0]), feature(name="f")(lambda amount: result if amount == 2 else amount))
+        assert details(done) == {1: detail}
+        assert values(done, "f") == [1.0, 3.0]
+
+    @pytest.mark.parametrize(
+        "dtype",
+        ["float32", "int8", "uint64", "bool", "Int64", "Float64", "boolean", "int64[pyarrow]", "double[pyarrow]", "object"],
+    )
+    def test_numeric_series_become_doubles(self, dtype: str) -> None:
+        assert values(run(orders(2), feature("pandas", name="f")(lambda amount: amount.astype(dtype))), "f") == [1.0, 1.0]
+
+    @pytest.mark.parametrize("dtype", ["float64", "Int64", "Float64", "boolean", "double[pyarrow]", "object", "str"])
+    def test_missing_values_of_a_series_are_null(self, dtype: str) -> None:
+        f = feature("pandas", name="f")(lambda amount: pd.Series([None] * len(amount), dtype=dtype))
+        assert values(run(orders(2), f), "f") == [None, None]
+
+    @pytest.mark.parametrize("dtype", ["float32", "int8", "uint64", "bool", "object"])
+    def test_numeric_arrays_become_doubles(self, dtype: str) -> None:
+        assert values(run(orders(2), feature("numpy", name="f")(lambda amount: amount.astype(dtype))), "f") == [1.0, 1.0]
+
+    def test_a_masked_array_has_nulls(self) -> None:
+        f = feature("numpy", name="f")(lambda amount: np.ma.masked_less(amount, 2))
+        assert values(run(orders(2, amount=[1.0, 2.0]), f), "f") == [None, 2.0]
+
+    @pytest.mark.parametrize(
+        ("mode", "function", "detail"),
+        [
+            ("pandas", lambda amount: amount.sum(), "f: returned float64, not a pandas Series"),
+            ("pandas", lambda amount: amount.to_numpy(), "f: returned ndarray, not a pandas Series"),
+            ("pandas", lambda amount: None, "f: returned NoneType, not a pandas Series"),  # noqa: ARG005
+            ("pandas", lambda amount: amount.to_frame(), "f: returned DataFrame, not a pandas Series"),
+            ("pandas", lambda amount: pd.concat([amount, amount]), "f: returned 2 values for 1 events"),
+            ("pandas", lambda amount: amount.set_axis(range(1, len(amount) + 1)), "f: returned a Series with another index"),
+            ("pandas", lambda amount: amount.astype(str), "f: returned str, not a number"),
+            ("pandas", lambda amount: amount.astype(complex), "f: returned complex, not a number"),
+            ("pandas", lambda amount: pd.to_datetime(amount + 0), "f: returned Timestamp, not a number"),
+            ("numpy", lambda amount: list(amount + 0), "f: returned list, not a numpy array"),
+            ("numpy", lambda amount: amount.sum(), "f: returned float64, not a numpy array"),
+            ("numpy", lambda amount: amount.reshape(-1, 1), "f: returned an array of 2 dimensions, not of one"),
+            ("numpy", lambda amount: amount[:0], "f: returned 0 values for 1 events"),
+            ("numpy", lambda amount: amount.astype("U"), "f: returned str, not a number"),
+            ("numpy", lambda amount: amount.astype("M8[s]"), "f: returned datetime, not a number"),
+        ],
+    )
+    def test_a_wrong_result_is_a_fault_of_every_event(self, mode: str, function: Callable[..., Any], detail: str) -> None:
+        done = run(orders(3), feature(mode, name="f")(function), Field("amount"))
+        assert done.events == done.rows.num_rows == 0
+        assert [found.startswith(detail) for found in details(done).values()] == [True] * 3
+
+
+class TestFaults:
+    @pytest.mark.parametrize("bad", [[], [0], [6], [2, 3], [0, 1, 2, 3, 4, 5, 6], [1, 4, 6]])
+    @pytest.mark.parametrize("mode", ["row", "pandas", "numpy"])
+    def test_events_at_fault_are_found_and_their_neighbours_keep_their_values(self, mode: str, bad: list[int]) -> None:
+        def strict(amount: Any) -> Any:
+            if np.any(amount < 0):
+                raise ValueError("below zero")
+            return amount * 2
+
+        amounts = [-1.0 if i in bad else float(i) for i in range(7)]
+        done = run(orders(7, amount=amounts), feature(mode)(strict))
+        assert details(done) == dict.fromkeys(bad, "strict: ValueError: below zero")
+        assert done.events == 7 - len(bad)
+        assert done.rows["position"].to_pylist() == [10 + i for i in range(7) if i not in bad]
+        assert values(done, "strict") == [2.0 * i for i in range(7) if i not in bad]
+
+    def test_one_dropped_null_does_not_cost_its_neighbours(self) -> None:
+        done = run(orders(4, discount=[1.0, None, 3.0, 4.0]), feature("pandas", name="f")(lambda discount: discount.dropna()))
+        assert details(done) == {1: "f: returned 0 values for 1 events"}
+        assert values(done, "f") == [1.0, 3.0, 4.0]
+
+    def test_a_function_that_only_fails_for_many_is_told_so(self) -> None:
+        done = run(orders(4), feature("numpy", name="f")(lambda amount: amount[:1]))
+        assert set(details(done)) == {0, 1, 2, 3}
+        assert details(done)[0] == "f: fails for 2 events together but for none of them alone: returned 1 values for 2 events"
+
+    def test_infinity_is_a_fault_of_its_event_and_division_by_zero_warns_nobody(self) -> None:
+        done = run(orders(3, amount=[1.0, 0.0, 2.0]), feature("numpy", name="f")(lambda amount: 1 / amount))
+        assert details(done) == {1: "f: infinite value"}
+        assert values(done, "f") == [1.0, 0.5]
+
+    def test_an_event_at_fault_in_one_view_has_no_row_in_another(self) -> None:
+        never = feature(name="never")(lambda amount: 1 / (amount - 1))
+        views = [FeatureView("a", USER, ORDERS, [total, Field("amount")]), FeatureView("b", USER, ORDERS, [never])]
+        done = compile_transform(build("project", views), "orders")(orders(3, amount=[1.0, 2.0, 3.0]))
+        assert details(done) == {0: "never: ZeroDivisionError: float division by zero"}
+        assert [(r["feature_name"], r["value"], r["position"]) for r in done.rows.to_pylist()] == [
+            ("total", 4.0, 11),
+            ("total", 6.0, 12),
+            ("amount", 2.0, 11),
+            ("amount", 3.0, 12),
+            ("never", 1.0, 11),
+            ("never", 0.5, 12),
+        ]
+
+    def test_the_first_failure_of_an_event_is_reported_and_later_functions_do_not_see_it(self) -> None:
+        seen: list[float] = []
+
+        def check(amount: float) -> float:
+            if amount == 2:
+                raise KeyError("no such rate")
+            return amount
+
+        def then(check: float) -> float:
+            seen.append(check)
+            raise RuntimeError("always")
+
+        done = run(orders(3, amount=[1.0, 2.0, 3.0]), feature()(check), feature()(then))
+        assert seen == [1.0, 3.0]
+        assert list(details(done).values()) == [
+            "then: RuntimeError: always",
+            "check: KeyError: 'no such rate'",
+            "then: RuntimeError: always",
+        ]
+
+    def test_details_are_short_single_lines_of_valid_text(self) -> None:
+        def talkative(amount: float) -> float:
+            raise ValueError("one\ntwo \ud800" + "x" * 1_000 * int(amount))
+
+        detail = details(run(orders(1), feature()(talkative)))[0]
+        assert detail.startswith("talkative: ValueError: one two ?xxx")
+        assert len(detail) == 200
+        detail.encode()
+
+    def test_an_error_whose_message_cannot_be_read(self) -> None:
+        class Broken(Exception):
+            def __str__(self) -> str:
+                raise RuntimeError
+
+        def fails(amount: float) -> float:
+            raise Broken(amount)
+
+        assert details(run(orders(1), feature()(fails))) == {0: "fails: Broken: (its message cannot be read)"}
+
+    @pytest.mark.parametrize("mode", ["row", "pandas"])
+    def test_a_function_cannot_end_the_process(self, mode: str) -> None:
+        def leave(amount: Any) -> Any:
+            raise SystemExit(f"{len([amount])}")
+
+        assert details(run(orders(2), feature(mode)(leave))) == dict.fromkeys([0, 1], "leave: SystemExit: 1")
+
+    def test_an_event_far_outside_the_calendar_does_not_stop_the_batch(self) -> None:
+        events = orders(2)
+        far = replace(events, event_timestamp=pa.array([-(10**18), START], pa.timestamp("us")))
+        done = run(far, feature(name="year")(lambda at: at and at.year))
+        assert done.rows["value"].to_pylist() == [None, 2026.0]
