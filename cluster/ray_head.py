@@ -96,7 +96,7 @@ def _strays(temp: str) -> list[ProcessId]:
 
 def _command(config: RayConfig, port: int, dashboard: int, temp: str) -> list[str]:
     others: list[int] = [port, dashboard]
-    for _ in range(5):
+    for _ in range(4):
         others.append(free_port(others))
     flags = {
         "port": port,
@@ -106,7 +106,7 @@ def _command(config: RayConfig, port: int, dashboard: int, temp: str) -> list[st
         "dashboard-agent-grpc-port": others[3],
         "runtime-env-agent-port": others[4],
         "metrics-export-port": others[5],
-        "ray-client-server-port": others[6],
+        "ray-client-server-port": 0,  # none: nothing uses it, and it does not start from a path with spaces
         "min-worker-port": 0,
         "max-worker-port": 0,
         "node-ip-address": HOST,

@@ -84,15 +84,15 @@ def _page(report: StatusReport) -> Group:
         f"at most {limiter.most_at_once} so far",
         table(
             "partitions",
-            ["topic", "n", "state", "epoch", "next", "end", "behind", "events", "rejected", "note"],
+            ["partition", "state", "next", "behind", "events", "rejected", "note"],
             [
-                (p.topic, p.partition, p.state, p.epoch, p.next_offset, p.end_offset, p.lag, p.events, p.rejected, p.note)
+                (f"{p.topic}[{p.partition}]", p.state, p.next_offset, p.lag, p.events, p.rejected, p.note)
                 for p in report.partitions
             ],
         ),
         table(
             "uploads",
-            ["upload", "name", "source", "state", "rows", "rejected", "error"],
-            [(u.upload_id, u.name, u.source, u.state, u.rows, u.rejected, u.error) for u in report.uploads[:SHOWN_UPLOADS]],
+            ["upload", "source", "state", "rows", "rejected", "error"],
+            [(u.name, u.source, str(u.state), u.rows, u.rejected, u.error) for u in report.uploads[:SHOWN_UPLOADS]],
         ),
     )

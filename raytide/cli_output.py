@@ -47,7 +47,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     content = [list(row) for row in rows]
     for index, column in enumerate(columns):
         numeric = bool(content) and all(isinstance(row[index], int | float | None) for row in content)
-        made.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        made.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric or index == 0)
     for row in content:
         made.add_row(*("" if cell is None else str(cell) for cell in row))
     return made

@@ -190,6 +190,7 @@ def process_of(app: RunningApp, actor: str) -> int:
     return int(found["pid"])
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("victim", ["partition:raytide.features:0", "writer", "supervisor", "limiter"])
 def test_a_killed_process_costs_nothing(app: RunningApp, producer: KafkaProducer, victim: str) -> None:
     marker, total = uuid.uuid4().hex, 20_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from cluster.config import Config, Section
 from cluster.records import Reason
+from cluster.registry import loader
 from raytide.cli import app
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -42,3 +44,11 @@ def test_every_verb_is_in_the_operations_page() -> None:
     verbs = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
     assert verbs
     assert not [verb for verb in verbs if f"raytide {verb}" not in page]
+
+
+def test_the_first_feature_view_of_the_readme_loads(tmp_path: Path) -> None:
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    (block,) = [part for part in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "FeatureView(" in part]
+    file = tmp_path / "definitions.py"
+    file.write_text(block, encoding="utf-8")
+    assert sorted(loader.load("readme", file).features) == ["amount_eur", "is_large"]
