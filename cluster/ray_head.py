@@ -96,7 +96,7 @@ def _strays(temp: str) -> list[ProcessId]:
 
 def _command(config: RayConfig, port: int, dashboard: int, temp: str) -> list[str]:
     others: list[int] = [port, dashboard]
-    for _ in range(4):
+    for _ in range(5):
         others.append(free_port(others))
     flags = {
         "port": port,
@@ -106,7 +106,7 @@ def _command(config: RayConfig, port: int, dashboard: int, temp: str) -> list[st
         "dashboard-agent-grpc-port": others[3],
         "runtime-env-agent-port": others[4],
         "metrics-export-port": others[5],
-        "ray-client-server-port": 0,  # none: nothing uses it, and it does not start from a path with spaces
+        "ray-client-server-port": others[6],
         "min-worker-port": 0,
         "max-worker-port": 0,
         "node-ip-address": HOST,
@@ -116,7 +116,16 @@ def _command(config: RayConfig, port: int, dashboard: int, temp: str) -> list[st
     if config.num_cpus is not None:
         flags["num-cpus"] = config.num_cpus
     given = [f"--{name}={value}" for name, value in flags.items()]
-    return [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats", *given]
+    return [_interpreter(Path(temp)), "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats", *given]
+
+
+def _interpreter(temp: Path) -> str:
+    """Return our Python under a path without spaces: Ray starts some of its processes through an unquoted command line."""
+    if " " not in sys.executable:
+        return sys.executable
+    link = temp / "python"
+    link.symlink_to(sys.prefix)
+    return str(link / Path(sys.executable).relative_to(sys.prefix))
 
 
 def _short_folder() -> str:
