@@ -116,7 +116,8 @@ def _command(config: RayConfig, port: int, dashboard: int, temp: str) -> list[st
     if config.num_cpus is not None:
         flags["num-cpus"] = config.num_cpus
     given = [f"--{name}={value}" for name, value in flags.items()]
-    return [_interpreter(Path(temp)), "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats", *given]
+    start = ["-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
+    return [_interpreter(Path(temp)), *start, *given]
 
 
 def _interpreter(temp: Path) -> str:
