@@ -26,6 +26,7 @@ from cluster.records import Batch, Origin, PartitionStart
 from cluster.stores.ports import OnlineStore, RecordSource
 
 POLL_SECONDS = 0.2
+GLANCE_SECONDS = 0.01  # between looks at the batches in flight, while Kafka has nothing ready
 SILENCE_SECONDS = 5.0
 TELL_KAFKA_SECONDS = 1.0
 
@@ -138,9 +139,11 @@ class StreamLoop:
         self._note(state=State.RUNNING, note="", epoch=start.epoch, committed=start.next_offset, read=start.next_offset)
 
     def _step(self, storing: ThreadPoolExecutor, stop: threading.Event) -> None:
-        records = self._source.poll(0.0 if self._in_flight else POLL_SECONDS)
+        while self._in_flight and (len(self._in_flight) >= self._limit or self._oldest_is_done()):
+            self._settle(stop)
+        records = self._source.poll(GLANCE_SECONDS if self._in_flight else POLL_SECONDS)
         if records is None:
-            self._settle_or_rest(stop)
+            self._rest()
             return
         self._heard = time.monotonic()
         self._slot.hold()
@@ -148,13 +151,9 @@ class StreamLoop:
         batch = outcome.batch(self._origin, self._epoch, (records.first, records.next))
         self._in_flight.append((batch, storing.submit(self._store, batch, stop)))
         self._note(read=batch.next, in_flight=len(self._in_flight))
-        while self._in_flight and (len(self._in_flight) >= self._limit or self._oldest_is_done()):
-            self._settle(stop)
 
-    def _settle_or_rest(self, stop: threading.Event) -> None:
-        if self._in_flight:
-            self._settle(stop)
-        else:
+    def _rest(self) -> None:
+        if not self._in_flight:
             self._slot.release()
             self._tell_kafka(at_least_s=0.0)
             self._listen()

@@ -16,6 +16,8 @@ NAME = "valkey"
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 _DUMP = "dump.rdb"
+# The wheel's server uses the system's allocator; a larger cache for small blocks makes writes some percent cheaper.
+_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=2000"}
 _SETTINGS = {
     "bind": HOST,
     "daemonize": "no",
@@ -40,7 +42,7 @@ def start(state_folder: Path, port: int) -> ProcessId:
     log(state_folder).parent.mkdir(parents=True, exist_ok=True)
     options = {**_SETTINGS, "port": str(port)}
     command = [str(_server()), *(part for name, value in options.items() for part in (f"--{name}", value))]
-    process = spawn(command, folder, log(state_folder), {})
+    process = spawn(command, folder, log(state_folder), _ENVIRONMENT)
     if process is None:
         raise Unreachable(f"{NAME} ended as soon as it was started: see {log(state_folder)}")
     return process
