@@ -57,6 +57,10 @@ class Supervisor:
         missing = [self._missing(source) for source in self._sources if source.topic not in self._counts]
         return missing + [self._status(key, progress) for key, progress in sorted({**known, **self._progress}.items())]
 
+    def version(self) -> int:
+        """Return the registry version that partitions run."""
+        return self._app.version
+
     def drain(self, seconds: float) -> list[str]:
         """Let every partition finish what it has in flight; return one sentence for each that could not."""
         self._stop.set()

@@ -17,7 +17,7 @@ from bench.measure import family, watching
 from cluster.status import StatusReport
 from raytide.client import RaytideClient
 
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.5
 START_SECONDS = 120
 DRAIN_SECONDS = 600
 

@@ -7,6 +7,7 @@ mean the local stack of the working folder (`raytide stack up`).
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -83,8 +84,8 @@ class OfflineStoreConfig(Section):
     """The file, relative to the working folder of `raytide up`."""
     memory_limit: str = "2GB"
     """DuckDB's own limit for the writer process."""
-    threads: Positive = 2
-    """Threads for DuckDB."""
+    threads: Positive = max(1, (os.cpu_count() or 2) // 2)
+    """Threads for DuckDB. Left out: half of the machine's cores, because streams and pieces of files want the others."""
     group_commit_rows: Positive = 400_000
     """Rows after which waiting batches become one transaction."""
     group_commit_ms: Annotated[int, Field(ge=0)] = 20
@@ -139,7 +140,7 @@ class UploadsConfig(Section):
     min_free_bytes: Annotated[int, Field(ge=0)] = 512 * 1024**2
     """Disk space that must stay free under the spool."""
     concurrent: Positive = 8
-    """Transfers at once; more are answered RESOURCE_EXHAUSTED."""
+    """Transfers at once; more are told to come again later."""
     piece_bytes: Positive = 8 * 1024 * 1024
     """Bytes of a file in one Ray task."""
     pieces_in_flight: Positive = 4

@@ -25,10 +25,11 @@ from actors.supervisor import Supervisor
 from actors.writer import GROUPS, Writer
 from cluster import ray_head
 from cluster.app import App
-from cluster.config import STATE_FOLDER, Config
+from cluster.config import STATE_FOLDER, Config, GatewayConfig
 from cluster.errors import RetryLater, Unreachable
 from cluster.ray_head import RayHead
 from cluster.registry import loader
+from cluster.registry.catalog import Catalog
 from cluster.stack import manager as stack
 from cluster.stack.process import ProcessId, free_port, is_free
 
@@ -66,7 +67,7 @@ class Running:
         return cls(**content, head=RayHead(process=process, **head))
 
     def write(self, folder: Path) -> None:
-        """Remember this under `folder`, readable by its owner alone."""
+        """Remember this under `folder`; there are no secrets in it."""
         path = folder / STATE_FOLDER / APP_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_suffix(".new")
@@ -85,38 +86,45 @@ def up(config: Config, project_folder: Path, folder: Path, say: Say) -> Running:
     bootstrap, redis_url = _addresses(config, folder)
     head = _ray(config, folder, known, say)
     address = head.address if head else config.ray.address
-    running = Running(config.project, "", head.dashboard if head else "", address, str(project_folder), head, stack_is_ours)
+    serving = known.gateway if known is not None and known.head == head else ""
+    dashboard = head.dashboard if head else ""
+    running = Running(config.project, serving, dashboard, address, str(project_folder), head, stack_is_ours)
     running.write(folder)  # before the app: whatever happens from here on, `down` knows what to stop
     with _connected(address):
         app = App(
-            config=config,
+            config=config.model_copy(update={"gateway": _with_port(config.gateway, serving, say)}),
             definitions=loader.to_bytes(catalog),
             version=0,
             bootstrap=bootstrap,
             redis_url=redis_url,
             folder=str(folder.resolve()),
-            dashboard=head.dashboard if head else str(ray.get_runtime_context().gcs_address),
+            dashboard=running.dashboard,
         )
-        say("writer")
-        # Pinned to this node: the file is on its disk.
-        here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-        handles.ensure(Writer, handles.WRITER, app, groups=GROUPS, label_selector=here)
-        version = _patiently("writer", "register", catalog.content_hash, catalog.describe(), getpass.getuser())
-        app = replace(app, version=version)
-        say("limiter")
-        handles.ensure(Limiter, handles.LIMITER, config.workers)
-        _patiently(handles.LIMITER, "snapshot")
-        say("supervisor and partitions")
-        handles.ensure(Supervisor, handles.SUPERVISOR, app, max_concurrency=8)
-        _patiently(handles.SUPERVISOR, "partitions")
-        say("gateway")
-        app = replace(app, config=_with_port(config, say))
-        name = handles.gateway_name(handles.node_name())
-        handles.ensure(Gateway, name, app, name, max_concurrency=8)
-        gateway = _patiently(name, "address")
-    running = replace(running, gateway=gateway, dashboard=app.dashboard)
+        running = replace(running, gateway=_start_actors(app, catalog, say))
     running.write(folder)
     return running
+
+
+def _start_actors(app: App, catalog: Catalog, say: Say) -> str:
+    """Start what is missing, in the order in which they need each other; return the gateway's address."""
+    say("writer")
+    # Pinned to this node: the file is on its disk.
+    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+    handles.ensure(Writer, handles.WRITER, app, groups=GROUPS, label_selector=here)
+    version = _patiently(handles.WRITER, "register", catalog.content_hash, catalog.describe(), getpass.getuser())
+    app = replace(app, version=version)
+    say("limiter")
+    handles.ensure(Limiter, handles.LIMITER, app.config.workers)
+    _patiently(handles.LIMITER, "snapshot")
+    say("supervisor and partitions")
+    handles.ensure(Supervisor, handles.SUPERVISOR, app, max_concurrency=8)
+    _patiently(handles.SUPERVISOR, "partitions")
+    if (running := _patiently(handles.SUPERVISOR, "version")) != version:
+        say(f"note: version {running} of the definitions goes on running; `raytide down` and `up` switch to version {version}")
+    say("gateway")
+    name = handles.gateway_name(handles.node_name())
+    handles.ensure(Gateway, name, app, name, max_concurrency=8)
+    return str(_patiently(name, "address"))
 
 
 def down(folder: Path, seconds: float, say: Say) -> list[str]:
@@ -161,13 +169,17 @@ def _drain(seconds: float, say: Say) -> list[str]:
     return left
 
 
-def _with_port(config: Config, say: Say) -> Config:
-    """Return the configuration with a gateway port that is free; settled here, so that a restart keeps it."""
-    wanted = config.gateway.port
-    port = wanted if wanted and is_free(wanted) else free_port()
-    if wanted not in (0, port):
-        say(f"port {wanted} is taken: the gateway uses {port}")
-    return config.model_copy(update={"gateway": config.gateway.model_copy(update={"port": port})})
+def _with_port(gateway: GatewayConfig, serving: str, say: Say) -> GatewayConfig:
+    """Return the section with a port that is free; settled here, so that a restart of the gateway keeps it.
+
+    `serving` is the address of a gateway that runs already and keeps its port.
+    """
+    if serving:
+        return gateway.model_copy(update={"port": int(serving.rpartition(":")[2])})
+    port = gateway.port if gateway.port and is_free(gateway.port) else free_port()
+    if gateway.port not in (0, port):
+        say(f"port {gateway.port} is taken: the gateway uses {port}")
+    return gateway.model_copy(update={"port": port})
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def start(config: RayConfig, log: Path) -> RayHead:
     head = RayHead(f"{HOST}:{port}", f"http://{HOST}:{dashboard}", process, temp)
     try:
         _wait_for_port(head, port, log)
-    except Unreachable:
+    except BaseException:  # also Ctrl-C: nobody else knows of it yet
         end(head)
         raise
     return head

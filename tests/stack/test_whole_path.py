@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 import urllib.request
 import uuid
@@ -26,7 +27,7 @@ from pyarrow import parquet
 
 from cluster.errors import NotFound, Refused
 from raytide.client import RaytideClient
-from tests.stack.conftest import RunningApp
+from tests.stack.conftest import SECONDS, RunningApp
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
@@ -183,15 +184,15 @@ def test_a_bad_file_leaves_nothing_and_says_why(app: RunningApp, tmp_path: Path)
 
 
 def process_of(app: RunningApp, actor: str) -> int:
-    """Return the process id of an actor, found by its name in the Ray dashboard."""
+    """Return the process id of an actor, found by the beginning of its name in the Ray dashboard."""
     with urllib.request.urlopen(f"{app.remembered()['dashboard']}/logical/actors", timeout=30) as answer:  # noqa: S310 - ours
         actors = json.load(answer)["data"]["actors"].values()
-    (found,) = [a for a in actors if a["name"] == actor and a["state"] != "DEAD"]
+    (found,) = [a for a in actors if a["name"].startswith(actor) and a["state"] != "DEAD"]
     return int(found["pid"])
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("victim", ["partition:raytide.features:0", "writer", "supervisor", "limiter"])
+@pytest.mark.parametrize("victim", ["partition:raytide.features:0", "writer", "supervisor", "limiter", "gateway:"])
 def test_a_killed_process_costs_nothing(app: RunningApp, producer: KafkaProducer, victim: str) -> None:
     marker, total = uuid.uuid4().hex, 20_000
     before = process_of(app, victim)
@@ -206,6 +207,25 @@ def test_a_killed_process_costs_nothing(app: RunningApp, producer: KafkaProducer
     )
     assert counted == [{"n": total, "d": total}]
     eventually(lambda: process_of(app, victim) not in (0, before))
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("victim", ["gateway:", "writer"])
+def test_an_upload_outlives_a_killed_process(app: RunningApp, client: RaytideClient, tmp_path: Path, victim: str) -> None:
+    """The file ends whole and once, whenever the kill comes; sending it again is always right."""
+    marker, path = uuid.uuid4().hex, tmp_path / "big.csv"
+    rows_of_a_file(marker, 200_000).to_csv(path, index=False)
+    before = process_of(app, victim)
+    ingesting = threading.Thread(target=lambda: app.raytide("ingest", str(path), "--source", "features", check=False))
+    ingesting.start()
+    eventually(lambda: any(u.bytes == path.stat().st_size for u in client.list_uploads()))
+    os.kill(before, signal.SIGKILL)
+    ingesting.join(SECONDS)
+    eventually(lambda: process_of(app, victim) not in (0, before))
+    assert app.ask("ingest", str(path), "--source", "features")["state"] == "DONE"
+    count = app.ask("sql", f"SELECT count(*) AS n FROM features WHERE entity_id LIKE 'file-%-{marker}'")
+    assert count == [{"n": 200_000}]
+    app.verify()
 
 
 def test_stopping_and_starting_goes_on_where_it_stopped(app: RunningApp, producer: KafkaProducer) -> None:
