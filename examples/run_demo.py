@@ -211,7 +211,7 @@ class Number(float):
         return isinstance(other, float) and math.isclose(self, other, rel_tol=1e-12)
 
     def __ne__(self, other: object) -> bool:
-        return not self == other  # noqa: SIM201 - float brings a `!=` of its own
+        return not self == other  # float brings a `!=` of its own
 
     __hash__ = None  # type: ignore[assignment] # nearly equal values have no equal hash
 
