@@ -90,7 +90,7 @@ def up(config: Config, project_folder: Path, folder: Path, say: Say) -> Running:
     dashboard = head.dashboard if head else ""
     running = Running(config.project, serving, dashboard, address, str(project_folder), head, stack_is_ours)
     running.write(folder)  # before the app: whatever happens from here on, `down` knows what to stop
-    with _connected(address):
+    with _connected(address, head):
         app = App(
             config=config.model_copy(update={"gateway": _with_port(config.gateway, serving, say)}),
             definitions=loader.to_bytes(catalog),
@@ -134,7 +134,7 @@ def down(folder: Path, seconds: float, say: Say) -> list[str]:
         return []
     left: list[str] = []
     if running.head is None or running.head.alive():
-        with _connected(running.ray_address):
+        with _connected(running.ray_address, running.head):
             left = _drain(seconds, say)
     if running.head is not None:
         say("Ray")
@@ -183,10 +183,10 @@ def _with_port(gateway: GatewayConfig, serving: str, say: Say) -> GatewayConfig:
 
 
 @contextmanager
-def _connected(address: str) -> Iterator[None]:
-    os.environ.update({k: v for k, v in ray_head.environment().items() if k.startswith("RAY_")})
-    if address != "auto":
-        os.environ.pop("RAY_ADDRESS", None)
+def _connected(address: str, head: RayHead | None) -> Iterator[None]:
+    if head is not None:
+        os.environ.update({k: v for k, v in ray_head.environment().items() if k.startswith("RAY_")})
+        os.environ.pop("RAY_ADDRESS", None)  # somebody else's cluster
     try:
         ray.init(address, namespace=handles.NAMESPACE, log_to_driver=False, configure_logging=False)
     except (ConnectionError, RuntimeError) as error:
