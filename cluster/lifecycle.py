@@ -87,10 +87,9 @@ def up(config: Config, project_folder: Path, folder: Path, say: Say) -> Running:
     head = _ray(config, folder, known, say)
     address = head.address if head else config.ray.address
     serving = known.gateway if known is not None and known.head == head else ""
-    dashboard = head.dashboard if head else ""
-    running = Running(config.project, serving, dashboard, address, str(project_folder), head, stack_is_ours)
+    running = Running(config.project, serving, "", address, str(project_folder), head, stack_is_ours)
     running.write(folder)  # before the app: whatever happens from here on, `down` knows what to stop
-    with _connected(address, head):
+    with _connected(address, head) as dashboard:
         app = App(
             config=config.model_copy(update={"gateway": _with_port(config.gateway, serving, say)}),
             definitions=loader.to_bytes(catalog),
@@ -98,9 +97,9 @@ def up(config: Config, project_folder: Path, folder: Path, say: Say) -> Running:
             bootstrap=bootstrap,
             redis_url=redis_url,
             folder=str(folder.resolve()),
-            dashboard=running.dashboard,
+            dashboard=dashboard,
         )
-        running = replace(running, gateway=_start_actors(app, catalog, say))
+        running = replace(running, gateway=_start_actors(app, catalog, say), dashboard=dashboard)
     running.write(folder)
     return running
 
@@ -183,16 +182,18 @@ def _with_port(gateway: GatewayConfig, serving: str, say: Say) -> GatewayConfig:
 
 
 @contextmanager
-def _connected(address: str, head: RayHead | None) -> Iterator[None]:
+def _connected(address: str, head: RayHead | None) -> Iterator[str]:
+    """Be a driver of the cluster; give its dashboard's address, empty when it has none."""
     if head is not None:
         os.environ.update({k: v for k, v in ray_head.environment().items() if k.startswith("RAY_")})
         os.environ.pop("RAY_ADDRESS", None)  # somebody else's cluster
     try:
-        ray.init(address, namespace=handles.NAMESPACE, log_to_driver=False, configure_logging=False)
+        context = ray.init(address, namespace=handles.NAMESPACE, log_to_driver=False, configure_logging=False)
     except (ConnectionError, RuntimeError) as error:
         raise Unreachable(f"Ray at {address} does not answer: {error}") from error
     try:
-        yield
+        url = context.dashboard_url
+        yield f"http://{url}" if url else ""
     finally:
         ray.shutdown()
 
