@@ -95,8 +95,8 @@ class WriterClient:
         """Join features as they were at each row's time; see cluster.serving.asof."""
         return self._writer.call("point_in_time", rows, specs, known_at_us, full_names=full_names, seconds=LONG_SECONDS)
 
-    def snapshot(self) -> WriterStatus | None:
-        """Return the writer's status."""
+    def snapshot(self) -> WriterStatus:
+        """Return the writer's status; raise RetryLater while it is away."""
         status: WriterStatus = self._writer.call("snapshot", seconds=5.0)
         return status
 

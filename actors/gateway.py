@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -19,9 +19,11 @@ from actors.clients import WriterClient
 from actors.handles import LIMITER, SUPERVISOR, Remote, quietly
 from actors.upload import RayPieceRunner
 from cluster.app import App
+from cluster.errors import RetryLater
 from cluster.gateway.server import GatewayServer
+from cluster.rebuild import ask
 from cluster.registry.catalog import Catalog
-from cluster.status import Endpoints, LimiterReport, StatusReport, WriterReport
+from cluster.status import Endpoints, LimiterReport, OnlineReport, OnlineState, PartitionReport, StatusReport, WriterReport
 from cluster.stores.kafka_admin import KafkaAdmin
 from cluster.stores.redis import RedisOnlineStore
 from cluster.telemetry import set_up_logs
@@ -69,21 +71,29 @@ class AppBackend:
 
     def status(self) -> StatusReport:
         """Ask every part; one that does not answer is shown as away."""
+        writer = self._writer()
         return StatusReport(
             project=self._app.config.project,
             registry_version=self._app.version,
             taken_at=now_us(),
             endpoints=Endpoints(self._app.bootstrap, without_password(self._app.redis_url), self.address, self._app.dashboard),
-            partitions=tuple(quietly(lambda: Remote(SUPERVISOR, STATUS_SECONDS).call("partitions"), [])),
+            partitions=self._partitions(),
             limiter=quietly(lambda: Remote(LIMITER, STATUS_SECONDS).call("snapshot"), LimiterReport()),
-            writer=self._writer(),
-            uploads=tuple(quietly(lambda: self.offline.list_uploads(SHOWN_UPLOADS), [])),
+            writer=writer,
+            # A writer that is stopped, not dead, would keep a status waiting for as long as any other call.
+            uploads=() if writer.state == "AWAY" else tuple(quietly(lambda: self.offline.list_uploads(SHOWN_UPLOADS), [])),
+            online=self._online_report(),
         )
 
     def verify(self, wait_s: float) -> Mapping[str, Any]:
         """Check every promise against the stores, after the streams caught up or `wait_s` passed."""
         self._wait_for(self._ends(), wait_s)
         return verify(self.offline, self.online, self._catalog, self._ends).to_dict()
+
+    def rebuild_online(self) -> Iterator[OnlineReport]:
+        """Ask the supervisor, which rebuilds, and follow it."""
+        # The supervisor is in another process, and asking is how one learns how far it is.
+        return ask(self.online, self._online_report, lambda: time.sleep(0.2))
 
     def close(self) -> None:
         """Finish files that are being worked on, and let go of the stores."""
@@ -97,10 +107,23 @@ class AppBackend:
         finally:
             admin.close()
 
+    def _partitions(self) -> tuple[PartitionReport, ...]:
+        """Return what the supervisor says; while it is away, one line for each topic that says so."""
+        try:
+            return tuple(Remote(SUPERVISOR, STATUS_SECONDS).call("partitions"))
+        except RetryLater as error:
+            topics = [source.topic for source in self._catalog.stream_sources]
+            return tuple(PartitionReport(topic, 0, "AWAY", note=str(error)) for topic in topics)
+
+    def _online_report(self) -> OnlineReport:
+        away = OnlineReport(OnlineState.UNKNOWN, "the supervisor, which watches it, does not answer")
+        return quietly(lambda: Remote(SUPERVISOR, STATUS_SECONDS).call("online"), away)
+
     def _writer(self) -> WriterReport:
-        found = quietly(self.offline.snapshot, None)
-        if found is None:
-            return WriterReport()
+        try:
+            found = self.offline.snapshot()
+        except RetryLater as error:
+            return WriterReport(note=str(error))
         return WriterReport(
             state="RUNNING" if found.healthy else "AWAY",
             note="" if found.healthy else "the database is beyond use; the writer restarts",

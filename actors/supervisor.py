@@ -1,5 +1,7 @@
 """Keeps one partition actor for each partition of each source, finds new partitions, and answers for all of them.
 
+It is the only one of its kind, so it also watches the online store and fills it again when it was emptied.
+
 Ray restarts a dead actor by itself; the supervisor creates those that are missing and replaces those that were fenced.
 It holds no state that its own restart could lose: actors are found by name.
 """
@@ -7,6 +9,7 @@ It holds no state that its own restart could lose: actors are found by name.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -15,17 +18,21 @@ from typing import Any
 import structlog
 
 from actors import handles
+from actors.clients import WriterClient
 from actors.partition import Partition
 from cluster.app import App
-from cluster.errors import RaytideError, RetryLater
+from cluster.errors import RaytideError, RetryLater, Unreachable
 from cluster.ingest.stream import Progress, State
+from cluster.rebuild import Mark, OnlineWatch, Parts
 from cluster.registry.definitions import StreamSource
-from cluster.status import PartitionReport
+from cluster.status import OnlineReport, PartitionReport
 from cluster.stores.kafka_admin import KafkaAdmin
+from cluster.stores.redis import RedisOnlineStore
 from cluster.telemetry import set_up_logs
 
 LOOK_SECONDS = 2.0
 ANSWER_SECONDS = 3.0
+SETTLE_SECONDS = 0.1  # between looks at batches in flight, while the online store is rebuilt
 
 Key = tuple[str, int]
 
@@ -42,10 +49,15 @@ class Supervisor:
         self._counts: dict[str, int] = {}
         self._progress: dict[Key, Progress] = {}
         self._ends: dict[Key, int] = {}
-        self._note = ""
+        self._note, self._kafka_away = "", False
         self._stop, self._looked = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._live, name=handles.SUPERVISOR, daemon=True)
         self._thread.start()
+        self._online = RedisOnlineStore(app.redis_url, app.config.online_store)
+        parts = Parts(WriterClient(), self._online, app.catalog().online_names(), _in_flight, self._pause)
+        self._watch = OnlineWatch(parts, self._stop.is_set)
+        self._watching = threading.Thread(target=self._watch_online, name="online-watch", daemon=True)
+        self._watching.start()
 
     def __repr__(self) -> str:
         return handles.SUPERVISOR
@@ -61,6 +73,10 @@ class Supervisor:
         """Return the registry version that partitions run."""
         return self._app.version
 
+    def online(self) -> OnlineReport:
+        """Return what is known of the online store."""
+        return self._watch.report
+
     def drain(self, seconds: float) -> list[str]:
         """Let every partition finish what it has in flight; return one sentence for each that could not."""
         self._stop.set()
@@ -73,9 +89,9 @@ class Supervisor:
         while not self._stop.is_set():
             try:
                 self._look()
-                self._note = ""
+                self._note, self._kafka_away = "", False
             except RaytideError as error:
-                self._note = str(error)
+                self._note, self._kafka_away = str(error), isinstance(error, Unreachable)
                 self._log.warning("look_failed", note=self._note)
                 self._close_admin()
             except Exception:  # noqa: BLE001 - whatever it was, the next look may work, and there is nobody else
@@ -84,6 +100,21 @@ class Supervisor:
             self._looked.set()
             self._stop.wait(LOOK_SECONDS)
         self._close_admin()
+
+    def _watch_online(self) -> None:
+        while not self._stop.is_set():
+            before = self._watch.report.state
+            try:
+                self._watch.look()
+            except Exception:  # noqa: BLE001 - whatever it was, the next look may work, and there is nobody else
+                self._log.exception("online_look_failed")
+            if (report := self._watch.report).state is not before:
+                self._log.info("online_store", state=str(report.state), note=report.note, entities=report.entities_done)
+            self._stop.wait(LOOK_SECONDS)
+        self._online.close()
+
+    def _pause(self) -> None:
+        self._stop.wait(SETTLE_SECONDS)
 
     def _look(self) -> None:
         self._ask_all()  # first: partitions that run are known even while Kafka is away
@@ -140,7 +171,8 @@ class Supervisor:
         return PartitionReport(
             topic=key[0],
             partition=key[1],
-            state=str(progress.state),
+            # A partition needs longer to tell a broker that is gone from a topic that is idle.
+            state=str(State.PAUSED if self._kafka_away and progress.state is State.RUNNING else progress.state),
             note=progress.note or self._note,
             actor=handles.partition_name(*key),
             epoch=progress.epoch,
@@ -159,3 +191,16 @@ class Supervisor:
         if self._admin is not None:
             self._admin.close()
             self._admin = None
+
+
+def _in_flight(keys: Iterable[Key]) -> dict[Key, Mark]:
+    """Ask partition actors how far they have read; see cluster.rebuild.Parts."""
+    answers = ((key, _read_by(handles.partition_name(*key))) for key in keys)
+    return {key: mark for key, mark in answers if mark is not None}
+
+
+def _read_by(name: str) -> Mark | None:
+    if handles.find(name) is None:
+        return Mark(-1, 0)
+    progress: Progress | None = handles.quietly(lambda: handles.Remote(name, ANSWER_SECONDS).call("status"), None)
+    return Mark(progress.epoch, progress.read) if progress is not None and progress.epoch else None

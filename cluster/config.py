@@ -265,6 +265,8 @@ def from_mapping(content: Mapping[str, Any], where: str) -> Config:
 
 def _explain(error: Any) -> str:
     path = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
+        return f"{path}: is required; add `{path}: my_{path}`"
     if error["type"] != "extra_forbidden":
         return f"{path}: {error['msg']}"  # never `input`: it may be a secret
     *parents, key = [str(part) for part in error["loc"]]

@@ -27,11 +27,13 @@ from cluster import ray_head
 from cluster.app import App
 from cluster.config import STATE_FOLDER, Config, GatewayConfig
 from cluster.errors import RetryLater, Unreachable
+from cluster.preflight import check_writable
 from cluster.ray_head import RayHead
 from cluster.registry import loader
 from cluster.registry.catalog import Catalog
 from cluster.stack import manager as stack
 from cluster.stack.process import ProcessId, free_port, is_free
+from cluster.stores.kafka_client import check_listening
 
 APP_FILE = "app.json"
 READY_SECONDS = 90.0
@@ -78,12 +80,14 @@ class Running:
 def up(config: Config, project_folder: Path, folder: Path, say: Say) -> Running:
     """Start the app for `config` with its state under `folder`, or what is missing of it.
 
-    Raise Misconfigured for wrong definitions, Unreachable when Kafka, Redis or Ray are away.
+    Raise Misconfigured for wrong definitions or an unwritable database, Unreachable when Kafka, Redis or Ray are away.
     """
     catalog = loader.load(config.project, project_folder / config.definitions)
+    check_writable(folder / config.offline_store.path)
     known = Running.read(folder)
     stack_is_ours = _start_stack(config, folder, say) or (known is not None and known.stack)
     bootstrap, redis_url = _addresses(config, folder)
+    check_listening(bootstrap)  # before Ray: the actors would wait for it, as they do when it goes away later
     head = _ray(config, folder, known, say)
     address = head.address if head else config.ray.address
     serving = known.gateway if known is not None and known.head == head else ""
@@ -106,21 +110,21 @@ def up(config: Config, project_folder: Path, folder: Path, say: Say) -> Running:
 
 def _start_actors(app: App, catalog: Catalog, say: Say) -> str:
     """Start what is missing, in the order in which they need each other; return the gateway's address."""
-    say("writer")
+    say("starting writer")
     # Pinned to this node: the file is on its disk.
     here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
     handles.ensure(Writer, handles.WRITER, app, groups=GROUPS, label_selector=here)
     version = _patiently(handles.WRITER, "register", catalog.content_hash, catalog.describe(), getpass.getuser())
     app = replace(app, version=version)
-    say("limiter")
+    say("starting limiter")
     handles.ensure(Limiter, handles.LIMITER, app.config.workers)
     _patiently(handles.LIMITER, "snapshot")
-    say("supervisor and partitions")
+    say("starting supervisor and partitions")
     handles.ensure(Supervisor, handles.SUPERVISOR, app, max_concurrency=8)
     _patiently(handles.SUPERVISOR, "partitions")
     if (running := _patiently(handles.SUPERVISOR, "version")) != version:
         say(f"note: version {running} of the definitions goes on running; `raytide down` and `up` switch to version {version}")
-    say("gateway")
+    say("starting gateway")
     name = handles.gateway_name(handles.node_name())
     handles.ensure(Gateway, name, app, name, max_concurrency=8)
     return str(_patiently(name, "address"))
@@ -193,7 +197,8 @@ def _connected(address: str, head: RayHead | None) -> Iterator[str]:
         raise Unreachable(f"Ray at {address} does not answer: {error}") from error
     try:
         url = context.dashboard_url
-        yield f"http://{url}" if url else ""
+        own = head.dashboard if head else ""
+        yield f"http://{url}" if url else own  # Ray gives none while a dashboard that was just started is not ready
     finally:
         ray.shutdown()
 
@@ -208,7 +213,7 @@ def _start_stack(config: Config, folder: Path, say: Say) -> bool:
     wanted = {name for name, configured, _ in parts if configured is None}
     if not wanted or (local.running and all(found for name, _, found in parts if name in wanted)):
         return False
-    say("local stack: " + ", ".join(sorted(wanted)))
+    say("starting local stack: " + ", ".join(sorted(wanted)))
     for service in stack.up(folder / STATE_FOLDER, services=wanted).services:
         if service.note:
             say(service.note)
@@ -223,7 +228,7 @@ def _ray(config: Config, folder: Path, known: Running | None, say: Say) -> RayHe
         if known.head.alive():
             return known.head
         ray_head.end(known.head)  # clears what a crash left
-    say("Ray")
+    say("starting Ray")
     head = ray_head.start(config.ray, folder.resolve() / STATE_FOLDER / "logs" / "ray.log")
     if config.ray.dashboard_port and not head.dashboard.endswith(f":{config.ray.dashboard_port}"):
         say(f"port {config.ray.dashboard_port} is taken: the Ray dashboard is at {head.dashboard}")

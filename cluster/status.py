@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from cluster.stores.ports import Upload
 
@@ -80,6 +81,25 @@ class WriterReport:
     file_bytes: int = 0
 
 
+class OnlineState(StrEnum):
+    """Whether the online store holds the newest of history."""
+
+    UNKNOWN = "UNKNOWN"  # nobody looked yet
+    OK = "OK"
+    REBUILDING = "REBUILDING"  # it was emptied, or somebody asked; new values arrive meanwhile
+    AWAY = "AWAY"  # goes on by itself
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineReport:
+    """The online store: its state, why, and how many entities the rebuild that runs or ran last has written, of how many."""
+
+    state: OnlineState = OnlineState.UNKNOWN
+    note: str = ""
+    entities_done: int = 0
+    entities_total: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class StatusReport:
     """What every part is doing. `partitions` come by topic and number, `uploads` newest first."""
@@ -92,3 +112,4 @@ class StatusReport:
     limiter: LimiterReport = field(default_factory=LimiterReport)
     writer: WriterReport = field(default_factory=WriterReport)
     uploads: tuple[Upload, ...] = ()
+    online: OnlineReport = field(default_factory=OnlineReport)

@@ -12,12 +12,12 @@ from rich.console import Group
 from rich.live import Live
 
 from cluster import config as configuration
-from cluster.status import StatusReport
+from cluster.status import OnlineReport, OnlineState, StatusReport
 from raytide.cli_output import Address, Json, connect, errors, output, print_json, table
 
 Project = Annotated[
     Path,
-    typer.Option("--project", "-p", help="Folder with feature_store.yaml, or the file itself.", envvar="RAYTIDE_PROJECT"),
+    typer.Option("--project", "-p", help="Folder with feature_store.yaml, or the file itself."),
 ]
 
 SHOWN_UPLOADS = 5
@@ -28,7 +28,7 @@ def up(project: Project = Path(), *, as_json: Json = False) -> None:
     from cluster import lifecycle  # noqa: PLC0415 - Ray takes a second to import, and only two verbs need it
 
     folder = project if project.is_dir() else project.parent
-    running = lifecycle.up(configuration.load(project), folder, Path.cwd(), lambda what: errors.print(f"starting {what}"))
+    running = lifecycle.up(configuration.load(project), folder, Path.cwd(), errors.print)
     if as_json:
         print_json({"project": running.project, "gateway": running.gateway, "dashboard": running.dashboard})
         return
@@ -80,6 +80,7 @@ def _page(report: StatusReport) -> Group:
         f"  Kafka {where.bootstrap_servers} · Redis {where.redis_url} · gRPC {where.gateway} · dashboard {where.dashboard}",
         f"  writer {writer.state}: {writer.rows} rows in {writer.commits} commits, {writer.queued_batches} batches wait, "
         f"file {writer.file_bytes / 2**20:.1f} MiB {writer.note}",
+        f"  online store {online_line(report.online)}",
         f"  workers {len(limiter.held)} of {limiter.slots} at work, {len(limiter.waiting)} wait, "
         f"at most {limiter.most_at_once} so far",
         table(
@@ -96,3 +97,11 @@ def _page(report: StatusReport) -> Group:
             [(u.name, u.source, str(u.state), u.rows, u.rejected, u.error) for u in report.uploads[:SHOWN_UPLOADS]],
         ),
     )
+
+
+def online_line(online: OnlineReport) -> str:
+    """Return the state of the online store as a few words."""
+    if online.state is OnlineState.REBUILDING:
+        done = f"REBUILDING: {online.entities_done:,} of {online.entities_total:,} entities"
+        return f"{done}, {online.note}" if online.note else done
+    return f"{online.state}: {online.note}" if online.note else str(online.state)

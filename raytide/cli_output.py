@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,8 +33,18 @@ def connect(address: str | None) -> RaytideClient:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON, dates as text."""
-    typer.echo(json.dumps(value, indent=2, default=str))
+    """Print a value as JSON that any program reads: dates and bytes as text, NaN and infinities as null."""
+    typer.echo(json.dumps(_plain(value), indent=2, default=str, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, float) and not isfinite(value):
+        return None  # JSON has no such numbers
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -54,11 +54,11 @@ def get_historical(
     as_json: Json = False,
 ) -> None:
     """Join features as they were at each row's time: raytide get-historical rows.csv -f account_balance."""
-    rows = parquet.read_table(entity_rows) if entity_rows.suffix == ".parquet" else csv.read_csv(entity_rows)
+    rows = _read(entity_rows)
     with connect(address) as client:
         joined = client.get_historical_features(rows, _wanted(feature, service), known_at=known_at)
     if out is not None:
-        parquet.write_table(joined, out) if out.suffix == ".parquet" else csv.write_csv(joined, out)
+        _write(joined, out)
         output.print(f"{joined.num_rows} rows written to {out}", highlight=False)
         return
     _print_arrow(joined, "features as they were", as_json=as_json)
@@ -73,6 +73,32 @@ def sql(
     """Query history: raytide sql "SELECT feature_name, count(*) FROM features GROUP BY 1"."""
     with connect(address) as client:
         _print_arrow(client.sql(statement), "", as_json=as_json)
+
+
+def _read(path: Path) -> pa.Table:
+    """Return the rows of a CSV or Parquet file; raise Misconfigured when it is neither."""
+    try:
+        return parquet.read_table(path) if path.suffix == ".parquet" else csv.read_csv(path)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        kind = "Parquet" if path.suffix == ".parquet" else "CSV"
+        raise Misconfigured(
+            f"{path} cannot be read as {kind} ({_first_line(error)}): give a .csv or .parquet file with the join key "
+            "and event_timestamp"
+        ) from error
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    """Write the answer by the suffix; raise Misconfigured when that is not possible."""
+    try:
+        parquet.write_table(table, path) if path.suffix == ".parquet" else csv.write_csv(table, path)
+    except (pa.ArrowException, OSError) as error:
+        raise Misconfigured(
+            f"{path} cannot be written ({_first_line(error)}): name a place in a folder that exists with --out"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error).partition("\n")[0]
 
 
 def _text(value: float) -> str:

@@ -25,9 +25,15 @@ from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_
 
 from cluster.errors import BadFile, Refused, RetryLater
 from cluster.gateway.arrow import from_chunks, to_chunks
-from cluster.gateway.convert import progress_from_proto, status_from_proto, upload_from_proto, verify_from_proto
+from cluster.gateway.convert import (
+    online_from_proto,
+    progress_from_proto,
+    status_from_proto,
+    upload_from_proto,
+    verify_from_proto,
+)
 from cluster.gateway.failures import from_call
-from cluster.status import StatusReport
+from cluster.status import OnlineReport, StatusReport
 from cluster.stores.ports import UploadState
 from raytide.answers import OnlineFeatures, UploadProgressView, UploadView
 from raytide.transfer import FileMessages, describe
@@ -160,6 +166,15 @@ class RaytideClient:
         with self._translated():
             answer = self._admin.Verify(admin_pb2.VerifyRequest(wait_s=wait_s), timeout=self._timeout + wait_s)
         return verify_from_proto(answer)
+
+    def rebuild_online(self) -> Iterator[OnlineReport]:
+        """Have the newest of history written to the online store again; yield how far that is, OK last.
+
+        Harmless at any time, without a time limit; it goes on when the iterator is abandoned.
+        """
+        with self._translated():
+            for answer in self._admin.RebuildOnline(admin_pb2.RebuildOnlineRequest()):
+                yield online_from_proto(answer.online)
 
     def _transfer(self, messages: FileMessages) -> Iterator[UploadProgressView]:
         with self._translated(), messages.reading():

@@ -1,5 +1,5 @@
 # ruff: noqa: N802 - methods are named by the protocol
-"""AdminService: status, SQL, verify."""
+"""AdminService: status, SQL, verify, rebuilding the online store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from featurestore.v1 import admin_pb2, admin_pb2_grpc
 from cluster.errors import Refused
 from cluster.gateway.arrow import to_chunks
 from cluster.gateway.backend import Backend
-from cluster.gateway.convert import status_to_proto, verify_to_proto
+from cluster.gateway.convert import online_to_proto, status_to_proto, verify_to_proto
 from cluster.gateway.failures import AtFault, argument
 
 
@@ -38,3 +38,10 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         if not (math.isfinite(request.wait_s) and request.wait_s >= 0):
             raise AtFault("wait_s", Refused("must be a number of seconds, 0 or more"))
         return verify_to_proto(self._backend.verify(request.wait_s))
+
+    def RebuildOnline(
+        self, _request: admin_pb2.RebuildOnlineRequest, _context: grpc.ServicerContext
+    ) -> Iterator[admin_pb2.RebuildOnlineResponse]:
+        """Ask for it and follow it to its end."""
+        for report in self._backend.rebuild_online():
+            yield admin_pb2.RebuildOnlineResponse(online=online_to_proto(report))

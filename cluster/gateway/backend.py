@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from cluster.registry.catalog import Catalog
-from cluster.status import StatusReport
+from cluster.status import OnlineReport, StatusReport
 from cluster.stores.ports import OnlineStore, Upload
 from cluster.uploads.messages import UploadHeader, UploadProgress
 
@@ -68,4 +68,10 @@ class Backend(Protocol):
 
         Return {"ok", "checks": [{"name", "checked", "offenders", "examples"}], "partitions": [{"topic", "partition",
         "first", "next", "end", "behind"}]}.
+        """
+
+    def rebuild_online(self) -> Iterator[OnlineReport]:
+        """Ask for the online store to be rebuilt from history; say how far that is, and OK last.
+
+        It goes on when the iterator is abandoned.
         """

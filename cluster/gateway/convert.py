@@ -10,7 +10,16 @@ from featurestore.v1 import admin_pb2, ingest_pb2
 
 from cluster.errors import Refused
 from cluster.gateway.failures import AtFault
-from cluster.status import Endpoints, LimiterReport, PartitionReport, SlotReport, StatusReport, WriterReport
+from cluster.status import (
+    Endpoints,
+    LimiterReport,
+    OnlineReport,
+    OnlineState,
+    PartitionReport,
+    SlotReport,
+    StatusReport,
+    WriterReport,
+)
 from cluster.stores.ports import Upload, UploadState
 from cluster.uploads.messages import UploadHeader, UploadProgress
 
@@ -121,6 +130,7 @@ def status_to_proto(report: StatusReport) -> admin_pb2.GetStatusResponse:
         limiter=admin_pb2.LimiterStatus(**asdict(report.limiter)),
         writer=admin_pb2.WriterStatus(**asdict(report.writer)),
         uploads=[upload_to_proto(upload) for upload in report.uploads],
+        online=online_to_proto(report.online),
     )
 
 
@@ -142,7 +152,18 @@ def status_from_proto(message: admin_pb2.GetStatusResponse) -> StatusReport:
         ),
         writer=WriterReport(**_fields(message.writer)),
         uploads=tuple(upload_from_proto(upload) for upload in message.uploads),
+        online=online_from_proto(message.online),
     )
+
+
+def online_to_proto(report: OnlineReport) -> admin_pb2.OnlineStatus:
+    """Return the message for what is known of the online store."""
+    return admin_pb2.OnlineStatus(**asdict(report))
+
+
+def online_from_proto(message: admin_pb2.OnlineStatus) -> OnlineReport:
+    """Undo `online_to_proto`."""
+    return OnlineReport(**{**_fields(message), "state": OnlineState(message.state or OnlineState.UNKNOWN)})
 
 
 def verify_to_proto(report: Mapping[str, Any]) -> admin_pb2.VerifyResponse:

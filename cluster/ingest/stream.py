@@ -106,6 +106,7 @@ class StreamLoop:
         self._heard = time.monotonic()
         self._epoch = 0
         self._progress = Progress()
+        self._oldest_since: float | None = None  # when the oldest batch in flight became the oldest
         self._trouble = ""  # also written by the storing thread, everything else by the running one alone
 
     @property
@@ -113,6 +114,11 @@ class StreamLoop:
         """Return what this partition is doing right now."""
         if self._trouble:
             return replace(self._progress, state=State.PAUSED, note=self._trouble)
+        since = self._oldest_since
+        waited = 0.0 if since is None else time.monotonic() - since
+        if waited > SILENCE_SECONDS:
+            note = f"no batch became durable for {waited:.0f} s: the writer is busy, stopped or restarting"
+            return replace(self._progress, state=State.PAUSED, note=note)
         return self._progress
 
     def run(self, stop: threading.Event) -> None:
@@ -149,8 +155,10 @@ class StreamLoop:
         self._slot.hold()
         outcome = self._plan.run(records, self._clock_us())
         batch = outcome.batch(self._origin, self._epoch, (records.first, records.next))
+        # Said before the batch can reach Redis: a rebuild of Redis waits until everything up to here is committed.
+        self._note(read=batch.next, in_flight=len(self._in_flight) + 1)
         self._in_flight.append((batch, storing.submit(self._store, batch, stop)))
-        self._note(read=batch.next, in_flight=len(self._in_flight))
+        self._oldest_since = self._oldest_since or time.monotonic()
 
     def _rest(self) -> None:
         if not self._in_flight:
@@ -208,6 +216,7 @@ class StreamLoop:
             # second Gap means that the ledger really is elsewhere.
             self._patiently(stop)(lambda: self._store(batch, stop).result())
         self._in_flight.popleft()
+        self._oldest_since = time.monotonic() if self._in_flight else None
         self._trouble = ""
         self._note(
             committed=batch.next,

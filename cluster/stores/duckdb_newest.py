@@ -1,4 +1,4 @@
-"""The newest values of one file, for the online store."""
+"""The newest values of history, or of one file, for the online store."""
 
 from __future__ import annotations
 
@@ -14,22 +14,36 @@ TABLE_ROWS = 50_000
 
 #: A struct compares field by field, so its maximum is the newest row whole; a null value never decides, because
 #: (position, feature) is unique.
-NEWEST = """
+_NEWEST = """
     SELECT entity_id, feature_name, newest.value, newest.event_timestamp, newest.created_at, newest.position
     FROM (
         SELECT entity_id, feature_name,
-               max({'event_timestamp': event_timestamp, 'created_at': created_at, 'position': position, 'value': value}) newest
+               max({{'event_timestamp': event_timestamp, 'created_at': created_at, 'position': position,
+                     'value': value}}) newest
         FROM features
-        WHERE source_id IN (SELECT source_id FROM sources WHERE upload_id = $upload AND kind = 'upload')
-          AND feature_name IN (SELECT unnest($features::VARCHAR[]))
+        WHERE feature_name IN (SELECT unnest($1::VARCHAR[])) AND {wanted}
         GROUP BY entity_id, feature_name
     )"""
+#: Parameters: features, upload.
+OF_UPLOAD = _NEWEST.format(
+    wanted="source_id IN (SELECT source_id FROM sources WHERE upload_id = $2 AND kind = 'upload')",
+)
+#: Parameters: features, above, up to (NULL: no end). Rows of all origins count; where they are equally new, any of them is
+#: right (cluster/verify/newest.py).
+#: In the order in which writing is fastest.
+OF_ENTITIES = (
+    _NEWEST.format(wanted="entity_id > $2 AND ($3::VARCHAR IS NULL OR entity_id <= $3)") + " ORDER BY entity_id, feature_name"
+)
 
 
 def newest_of(cursor: Cursor, upload_id: str, features: Sequence[str]) -> Iterator[pa.Table]:
     """Yield the newest row of each (entity, feature) in tables of ROWS_SCHEMA; the order of rows is not fixed."""
-    found = cursor.sql(NEWEST, params={"upload": upload_id, "features": list(features)})
+    found = cursor.sql(OF_UPLOAD, params=[list(features), upload_id])
     for batch in found.to_arrow_reader(TABLE_ROWS):
-        table = pa.Table.from_batches([batch])
-        names = table["feature_name"].combine_chunks().dictionary_encode()
-        yield table.set_column(1, "feature_name", names).cast(ROWS_SCHEMA)
+        yield as_rows(pa.Table.from_batches([batch]))
+
+
+def as_rows(found: pa.Table) -> pa.Table:
+    """Return what either statement found as a table of ROWS_SCHEMA."""
+    names = found["feature_name"].combine_chunks().dictionary_encode()
+    return found.set_column(1, "feature_name", names).cast(ROWS_SCHEMA)

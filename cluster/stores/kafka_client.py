@@ -48,7 +48,7 @@ def connect(make: Callable[..., Client], bootstrap: str, options: dict[str, Any]
 
     A client that fails to start leaves nothing behind.
     """
-    _check_listening(bootstrap)
+    check_listening(bootstrap)
     made: list[KafkaNetClient] = []
 
     def remember(**configs: Any) -> KafkaNetClient:
@@ -90,7 +90,7 @@ def kafka_errors(bootstrap: str) -> Iterator[None]:
         raise Misconfigured(f"kafka: {error}; check the ssl_ files in section `kafka` of feature_store.yaml") from error
 
 
-def _check_listening(bootstrap: str) -> None:
+def check_listening(bootstrap: str) -> None:
     """Raise Unreachable at once if nobody listens: kafka-python would try until its timeout."""
     causes = []
     for server in bootstrap.split(","):

@@ -24,7 +24,7 @@ class MemoryOnlineStore:
 
     def __init__(self) -> None:
         self._stored: dict[str, dict[str, _Stored]] = {}
-        self._marked = False
+        self._marker: str | None = None
         self._lock = Lock()
 
     def write(self, rows: pa.Table) -> int:
@@ -62,13 +62,25 @@ class MemoryOnlineStore:
         while ids := list(islice(left, batch)):
             yield ids
 
-    def mark(self) -> None:
-        """Leave the sign by which an emptied store is told from one that was never filled."""
-        self._marked = True
+    def marker(self) -> str | None:
+        """Return the marker's text, or None when it was never set or is lost."""
+        return self._marker
 
-    def has_marker(self) -> bool:
-        """Tell whether `mark` was called."""
-        return self._marked
+    def mark(self, text: str) -> None:
+        """Set the marker, whatever it was."""
+        self._marker = text
+
+    def remark(self, old: str, new: str) -> bool:
+        """Set the marker to `new` if it still is `old`; return whether it is `new` now."""
+        with self._lock:
+            if self._marker == old:
+                self._marker = new
+            return self._marker == new
+
+    def clear(self) -> None:
+        """Lose everything, as a Redis that was killed does; for tests."""
+        with self._lock:
+            self._stored, self._marker = {}, None
 
     def ping(self) -> None:
         """Return at once: there is nobody to reach."""

@@ -74,6 +74,18 @@ class OnlineStore(Protocol):
     def entities(self, batch: int = 1000) -> Iterator[list[str]]:
         """Return all entity ids that have values, in lists of about `batch`; for verify."""
 
+    def marker(self) -> str | None:
+        """Return the text of the marker, which is lost with everything else when the store is emptied."""
+
+    def mark(self, text: str) -> None:
+        """Set the marker, whatever it was."""
+
+    def remark(self, old: str, new: str) -> bool:
+        """Set the marker to `new` if it still is `old`, in one step; return whether it is `new` now."""
+
+    def ping(self) -> None:
+        """Return when the store answers; raise Unreachable when it does not."""
+
     def close(self) -> None:
         """Let go of the connection."""
 

@@ -19,6 +19,10 @@ MARKER_KEY = "raytide:marker"
 
 _SCRIPT = files("cluster.stores").joinpath("newest_wins.lua").read_bytes()
 _SHA = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest().encode()
+_REMARK = b"""
+local found = redis.call('GET', KEYS[1])
+if found == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2]) end
+return (found == ARGV[1] or found == ARGV[2]) and 1 or 0"""
 #: Rows that are packed and sent while the server works on those before.
 _PIECE = 8_192
 
@@ -58,13 +62,21 @@ class RedisOnlineStore:
             if cursor == b"0":
                 return
 
-    def mark(self) -> None:
-        """Leave the sign by which an emptied Redis is told from one that was never filled."""
-        self._ask(b"SET", MARKER_KEY.encode(), b"1")
+    def marker(self) -> str | None:
+        """Return the marker's text, or None when it was never set or is lost."""
+        text = self._ask(b"GET", MARKER_KEY.encode())
+        return None if text is None else text.decode(errors="replace")
 
-    def has_marker(self) -> bool:
-        """Tell whether `mark` was called since the Redis was empty."""
-        return bool(self._ask(b"EXISTS", MARKER_KEY.encode()))
+    def mark(self, text: str) -> None:
+        """Set the marker, whatever it was."""
+        self._ask(b"SET", MARKER_KEY.encode(), text.encode())
+
+    def remark(self, old: str, new: str) -> bool:
+        """Set the marker to `new` if it still is `old`; return whether it is `new` now.
+
+        Asked again after a lost answer, it says the same.
+        """
+        return bool(self._ask(b"EVAL", _REMARK, b"1", MARKER_KEY.encode(), old.encode(), new.encode()))
 
     def ping(self) -> None:
         """Return when the server answers; raise Unreachable when it does not."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -33,6 +34,8 @@ class RedisConnections:
                 retry=Retry(NoBackoff(), 0),
                 protocol=2,
                 client_name="raytide",
+                # The threads that share the pool are its bound; redis-py's own, 100, fails the others at once.
+                max_connections=sys.maxsize,
             )
         except ValueError as error:
             raise Misconfigured(

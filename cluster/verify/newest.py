@@ -64,12 +64,17 @@ class Newest:
 
 def in_ranges(reads: Reads, features: Sequence[str]) -> Iterator[Newest]:
     """Yield the newest of all entities, some thousands at once."""
-    bounds = [row["entity_id"] for row in rows(reads, _BOUNDS, [features, ENTITIES_AT_ONCE])]
-    for low, high in zip(["", *bounds], [*bounds, None], strict=True):
+    for low, high in ranges(reads, features):
         wanted = "feature_name IN (SELECT unnest(?::VARCHAR[])) AND entity_id > ?"
         upper = "" if high is None else " AND entity_id <= ?"
         sql = _NEWEST.format(origins=ORIGINS, wanted=wanted + upper)
         yield _columns(reads.query(sql, [features, low] + ([] if high is None else [high])), features)
+
+
+def ranges(reads: Reads, features: Sequence[str]) -> list[tuple[str, str | None]]:
+    """Return bounds (above, up to) that cut all entities of history into parts worth a scan; the last has no end."""
+    bounds = [row["entity_id"] for row in rows(reads, _BOUNDS, [features, ENTITIES_AT_ONCE])]
+    return list(zip(["", *bounds], [*bounds, None], strict=True))
 
 
 def of_keys(reads: Reads, features: Sequence[str], keys: Sequence[Key]) -> Newest:

@@ -91,4 +91,4 @@ order = FeatureView(
 
 # 3. What a model reads together.
 
-fraud_v1 = FeatureService(name="fraud_v1", features=[account, order, "behaviour:click_count_7d"])
+fraud_v1 = FeatureService(name="fraud_v1", features=[account, order])

@@ -35,7 +35,16 @@ from cluster.gateway.server import SERVICES, GatewayServer
 from cluster.records import ROWS_SCHEMA
 from cluster.registry.catalog import Catalog, build
 from cluster.registry.definitions import Entity, FeatureService, FeatureView, Field, Long, StreamSource
-from cluster.status import Endpoints, LimiterReport, PartitionReport, SlotReport, StatusReport, WriterReport
+from cluster.status import (
+    Endpoints,
+    LimiterReport,
+    OnlineReport,
+    OnlineState,
+    PartitionReport,
+    SlotReport,
+    StatusReport,
+    WriterReport,
+)
 from cluster.stores.memory_online import MemoryOnlineStore
 from cluster.stores.ports import Upload, UploadState
 from cluster.uploads.header import checked
@@ -73,6 +82,7 @@ STATUS = StatusReport(
     limiter=LimiterReport(16, 8, 3, (SlotReport("partition:t:0", "stream", "t", 1.5),), (SlotReport("u", "upload", "u1"),)),
     writer=WriterReport("RUNNING", "", 4, 5, 600, 1, 2048, 4096),
     uploads=(UPLOAD,),
+    online=OnlineReport(OnlineState.REBUILDING, "", 12, 100),
 )
 
 
@@ -159,6 +169,12 @@ class Twin:
     def verify(self, wait_s: float) -> Mapping[str, Any]:
         self.asked = {"wait_s": wait_s}
         return REPORT
+
+    def rebuild_online(self) -> Iterator[OnlineReport]:
+        yield STATUS.online
+        if self.trouble is not None:
+            raise self.trouble
+        yield OnlineReport(OnlineState.OK, "", 100, 100)
 
 
 @pytest.fixture
@@ -579,6 +595,18 @@ def test_sql_that_writes_is_refused_by_field(channel: grpc.Channel) -> None:
         "statement",
         "statement: only SELECT is allowed: this statement writes",
     )
+
+
+def test_a_rebuild_is_followed_to_its_end(client: RaytideClient) -> None:
+    assert list(client.rebuild_online()) == [STATUS.online, OnlineReport(OnlineState.OK, "", 100, 100)]
+
+
+def test_a_rebuild_that_breaks_off_says_so(twin: Twin, client: RaytideClient) -> None:
+    twin.trouble = RetryLater("Redis is away: start it")
+    following = client.rebuild_online()
+    assert next(following) == STATUS.online
+    with pytest.raises(RetryLater, match="Redis is away"):
+        next(following)
 
 
 def test_verify_waits_as_told_and_reports(twin: Twin, client: RaytideClient) -> None:

@@ -214,9 +214,15 @@ def test_no_entities(store: Store) -> None:
 
 
 def test_the_marker(store: Store) -> None:
-    assert not store.has_marker()
-    store.mark()
-    assert store.has_marker()
+    assert store.marker() is None
+    assert not store.remark("mine", "full")
+    assert store.marker() is None
+    store.mark("mine")
+    assert not store.remark("another's", "full")
+    assert store.marker() == "mine"
+    assert store.remark("mine", "full")
+    assert store.remark("mine", "full")  # the same call again, after a lost answer
+    assert store.marker() == "full"
     assert list(store.entities()) == []
 
 

@@ -32,7 +32,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
         ("project: demo\nworkers: {maxx: 3}\n", "workers.maxx: unknown key; did you mean 'max'?"),
         ("project: demo\nworkers: {zzz: 3}\n", "known here: lease_seconds, max, reserved_for_streams"),
         ("project: Demo!\n", "project:"),
-        ("kafka: {}\n", "project: Field required"),
+        ("kafka: {}\n", "project: is required; add `project: my_project`"),
         ("project: demo\ngateway: {port: 70000}\n", "gateway.port:"),
         ("project: demo\nworkers: {max: 4, reserved_for_streams: 4}\n", "must be below"),
         ("- a\n- b\n", "must be a mapping"),

@@ -13,7 +13,16 @@ from cluster.gateway import convert
 from cluster.gateway.failures import AtFault
 from cluster.gateway.features import STATUSES
 from cluster.serving.online import Status
-from cluster.status import Endpoints, LimiterReport, PartitionReport, SlotReport, StatusReport, WriterReport
+from cluster.status import (
+    Endpoints,
+    LimiterReport,
+    OnlineReport,
+    OnlineState,
+    PartitionReport,
+    SlotReport,
+    StatusReport,
+    WriterReport,
+)
 from cluster.stores.ports import Upload, UploadState
 from cluster.uploads.messages import UploadHeader, UploadProgress
 
@@ -64,6 +73,7 @@ REPORTS = st.builds(
     limiter=st.builds(LimiterReport, INT32, INT32, INT32, SLOTS, SLOTS),
     writer=st.builds(WriterReport, TEXT, TEXT, INT64, INT64, INT64, INT64, INT64, INT64),
     uploads=st.lists(UPLOADS, max_size=2).map(tuple),
+    online=st.builds(OnlineReport, st.sampled_from(OnlineState), TEXT, INT64, INT64),
 )
 CHECK = st.fixed_dictionaries({"name": TEXT, "checked": INT64, "offenders": INT64, "examples": st.lists(TEXT, max_size=3)})
 PARTITION = st.fixed_dictionaries(

@@ -193,8 +193,8 @@ def test_a_fenced_loop_stops_at_once() -> None:
     assert slot.released
 
 
-def test_reading_stops_while_the_writer_does_not_answer() -> None:
-    """Bounded: with the first batch unanswered, no more than `batches_in_flight` are ever read."""
+def test_reading_stops_while_the_writer_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounded: with the first batch unanswered, no more than `batches_in_flight` are ever read; and it says so."""
     source, ledger, stuck = Source(1000), Ledger(), Future[None]()
     reached = threading.Event()
 
@@ -216,6 +216,11 @@ def test_reading_stops_while_the_writer_does_not_answer() -> None:
     while subject.progress.in_flight < limit:
         runner.join(0.01)
     assert source.at == limit * BATCH
+    soon = subject.progress
+    monkeypatch.setattr("cluster.ingest.stream.SILENCE_SECONDS", 0.0)
+    late = subject.progress
+    assert (soon.state, late.state) == (State.RUNNING, State.PAUSED)  # a moment's wait is nothing to report
+    assert "the writer is busy, stopped or restarting" in late.note
     stop.set()
     stuck.set_exception(RetryLater("gone"))
     runner.join(10)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from featurestore.v1 import ingest_pb2 as featurestore_dot_v1_dot_ingest__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66\x65\x61turestore/v1/admin.proto\x12\x0f\x66\x65\x61turestore.v1\x1a\x1c\x66\x65\x61turestore/v1/ingest.proto\"\x12\n\x10GetStatusRequest\"]\n\tEndpoints\x12\x19\n\x11\x62ootstrap_servers\x18\x01 \x01(\t\x12\x11\n\tredis_url\x18\x02 \x01(\t\x12\x0f\n\x07gateway\x18\x03 \x01(\t\x12\x11\n\tdashboard\x18\x04 \x01(\t\"\x8f\x02\n\x0fPartitionStatus\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0c\n\x04note\x18\x04 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\r\n\x05\x65poch\x18\x06 \x01(\x03\x12\x18\n\x0bnext_offset\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\nend_offset\x18\x08 \x01(\x03H\x01\x88\x01\x01\x12\x10\n\x03lag\x18\t \x01(\x03H\x02\x88\x01\x01\x12\x0e\n\x06\x65vents\x18\n \x01(\x03\x12\x10\n\x08rejected\x18\x0b \x01(\x03\x12\x11\n\tin_flight\x18\x0c \x01(\x05\x42\x0e\n\x0c_next_offsetB\r\n\x0b_end_offsetB\x06\n\x04_lag\"H\n\nSlotStatus\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0b\n\x03job\x18\x03 \x01(\t\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\"\xab\x01\n\rLimiterStatus\x12\r\n\x05slots\x18\x01 \x01(\x05\x12\x1c\n\x14reserved_for_streams\x18\x02 \x01(\x05\x12\x14\n\x0cmost_at_once\x18\x03 \x01(\x05\x12)\n\x04held\x18\x04 \x03(\x0b\x32\x1b.featurestore.v1.SlotStatus\x12,\n\x07waiting\x18\x05 \x03(\x0b\x32\x1b.featurestore.v1.SlotStatus\"\x9d\x01\n\x0cWriterStatus\x12\r\n\x05state\x18\x01 \x01(\t\x12\x0c\n\x04note\x18\x02 \x01(\t\x12\x0f\n\x07\x63ommits\x18\x03 \x01(\x03\x12\x0f\n\x07\x62\x61tches\x18\x04 \x01(\x03\x12\x0c\n\x04rows\x18\x05 \x01(\x03\x12\x16\n\x0equeued_batches\x18\x06 \x01(\x03\x12\x14\n\x0cqueued_bytes\x18\x07 \x01(\x03\x12\x12\n\nfile_bytes\x18\x08 \x01(\x03\"\xc2\x02\n\x11GetStatusResponse\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x18\n\x10registry_version\x18\x02 \x01(\x05\x12\x13\n\x0btaken_at_us\x18\x03 \x01(\x03\x12-\n\tendpoints\x18\x04 \x01(\x0b\x32\x1a.featurestore.v1.Endpoints\x12\x34\n\npartitions\x18\x05 \x03(\x0b\x32 .featurestore.v1.PartitionStatus\x12/\n\x07limiter\x18\x06 \x01(\x0b\x32\x1e.featurestore.v1.LimiterStatus\x12-\n\x06writer\x18\x07 \x01(\x0b\x32\x1d.featurestore.v1.WriterStatus\x12(\n\x07uploads\x18\x08 \x03(\x0b\x32\x17.featurestore.v1.Upload\"\"\n\rRunSqlRequest\x12\x11\n\tstatement\x18\x01 \x01(\t\"\x1f\n\x0eRunSqlResponse\x12\r\n\x05\x61rrow\x18\x01 \x01(\x0c\"\x1f\n\rVerifyRequest\x12\x0e\n\x06wait_s\x18\x01 \x01(\x01\"Q\n\x0bVerifyCheck\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63hecked\x18\x02 \x01(\x03\x12\x11\n\toffenders\x18\x03 \x01(\x03\x12\x10\n\x08\x65xamples\x18\x04 \x03(\t\"m\n\x0fVerifyPartition\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\r\n\x05\x66irst\x18\x03 \x01(\x03\x12\x0c\n\x04next\x18\x04 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x05 \x01(\x03\x12\x0e\n\x06\x62\x65hind\x18\x06 \x01(\x03\"\x80\x01\n\x0eVerifyResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12,\n\x06\x63hecks\x18\x02 \x03(\x0b\x32\x1c.featurestore.v1.VerifyCheck\x12\x34\n\npartitions\x18\x03 \x03(\x0b\x32 .featurestore.v1.VerifyPartition2\xfa\x01\n\x0c\x41\x64minService\x12R\n\tGetStatus\x12!.featurestore.v1.GetStatusRequest\x1a\".featurestore.v1.GetStatusResponse\x12K\n\x06RunSql\x12\x1e.featurestore.v1.RunSqlRequest\x1a\x1f.featurestore.v1.RunSqlResponse0\x01\x12I\n\x06Verify\x12\x1e.featurestore.v1.VerifyRequest\x1a\x1f.featurestore.v1.VerifyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66\x65\x61turestore/v1/admin.proto\x12\x0f\x66\x65\x61turestore.v1\x1a\x1c\x66\x65\x61turestore/v1/ingest.proto\"\x12\n\x10GetStatusRequest\"]\n\tEndpoints\x12\x19\n\x11\x62ootstrap_servers\x18\x01 \x01(\t\x12\x11\n\tredis_url\x18\x02 \x01(\t\x12\x0f\n\x07gateway\x18\x03 \x01(\t\x12\x11\n\tdashboard\x18\x04 \x01(\t\"\x8f\x02\n\x0fPartitionStatus\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0c\n\x04note\x18\x04 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\r\n\x05\x65poch\x18\x06 \x01(\x03\x12\x18\n\x0bnext_offset\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\nend_offset\x18\x08 \x01(\x03H\x01\x88\x01\x01\x12\x10\n\x03lag\x18\t \x01(\x03H\x02\x88\x01\x01\x12\x0e\n\x06\x65vents\x18\n \x01(\x03\x12\x10\n\x08rejected\x18\x0b \x01(\x03\x12\x11\n\tin_flight\x18\x0c \x01(\x05\x42\x0e\n\x0c_next_offsetB\r\n\x0b_end_offsetB\x06\n\x04_lag\"H\n\nSlotStatus\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0b\n\x03job\x18\x03 \x01(\t\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\"\xab\x01\n\rLimiterStatus\x12\r\n\x05slots\x18\x01 \x01(\x05\x12\x1c\n\x14reserved_for_streams\x18\x02 \x01(\x05\x12\x14\n\x0cmost_at_once\x18\x03 \x01(\x05\x12)\n\x04held\x18\x04 \x03(\x0b\x32\x1b.featurestore.v1.SlotStatus\x12,\n\x07waiting\x18\x05 \x03(\x0b\x32\x1b.featurestore.v1.SlotStatus\"\x9d\x01\n\x0cWriterStatus\x12\r\n\x05state\x18\x01 \x01(\t\x12\x0c\n\x04note\x18\x02 \x01(\t\x12\x0f\n\x07\x63ommits\x18\x03 \x01(\x03\x12\x0f\n\x07\x62\x61tches\x18\x04 \x01(\x03\x12\x0c\n\x04rows\x18\x05 \x01(\x03\x12\x16\n\x0equeued_batches\x18\x06 \x01(\x03\x12\x14\n\x0cqueued_bytes\x18\x07 \x01(\x03\x12\x12\n\nfile_bytes\x18\x08 \x01(\x03\"Z\n\x0cOnlineStatus\x12\r\n\x05state\x18\x01 \x01(\t\x12\x0c\n\x04note\x18\x02 \x01(\t\x12\x15\n\rentities_done\x18\x03 \x01(\x03\x12\x16\n\x0e\x65ntities_total\x18\x04 \x01(\x03\"\xf1\x02\n\x11GetStatusResponse\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x18\n\x10registry_version\x18\x02 \x01(\x05\x12\x13\n\x0btaken_at_us\x18\x03 \x01(\x03\x12-\n\tendpoints\x18\x04 \x01(\x0b\x32\x1a.featurestore.v1.Endpoints\x12\x34\n\npartitions\x18\x05 \x03(\x0b\x32 .featurestore.v1.PartitionStatus\x12/\n\x07limiter\x18\x06 \x01(\x0b\x32\x1e.featurestore.v1.LimiterStatus\x12-\n\x06writer\x18\x07 \x01(\x0b\x32\x1d.featurestore.v1.WriterStatus\x12(\n\x07uploads\x18\x08 \x03(\x0b\x32\x17.featurestore.v1.Upload\x12-\n\x06online\x18\t \x01(\x0b\x32\x1d.featurestore.v1.OnlineStatus\"\"\n\rRunSqlRequest\x12\x11\n\tstatement\x18\x01 \x01(\t\"\x1f\n\x0eRunSqlResponse\x12\r\n\x05\x61rrow\x18\x01 \x01(\x0c\"\x1f\n\rVerifyRequest\x12\x0e\n\x06wait_s\x18\x01 \x01(\x01\"Q\n\x0bVerifyCheck\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63hecked\x18\x02 \x01(\x03\x12\x11\n\toffenders\x18\x03 \x01(\x03\x12\x10\n\x08\x65xamples\x18\x04 \x03(\t\"m\n\x0fVerifyPartition\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\r\n\x05\x66irst\x18\x03 \x01(\x03\x12\x0c\n\x04next\x18\x04 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x05 \x01(\x03\x12\x0e\n\x06\x62\x65hind\x18\x06 \x01(\x03\"\x80\x01\n\x0eVerifyResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12,\n\x06\x63hecks\x18\x02 \x03(\x0b\x32\x1c.featurestore.v1.VerifyCheck\x12\x34\n\npartitions\x18\x03 \x03(\x0b\x32 .featurestore.v1.VerifyPartition\"\x16\n\x14RebuildOnlineRequest\"F\n\x15RebuildOnlineResponse\x12-\n\x06online\x18\x01 \x01(\x0b\x32\x1d.featurestore.v1.OnlineStatus2\xdc\x02\n\x0c\x41\x64minService\x12R\n\tGetStatus\x12!.featurestore.v1.GetStatusRequest\x1a\".featurestore.v1.GetStatusResponse\x12K\n\x06RunSql\x12\x1e.featurestore.v1.RunSqlRequest\x1a\x1f.featurestore.v1.RunSqlResponse0\x01\x12I\n\x06Verify\x12\x1e.featurestore.v1.VerifyRequest\x1a\x1f.featurestore.v1.VerifyResponse\x12`\n\rRebuildOnline\x12%.featurestore.v1.RebuildOnlineRequest\x1a&.featurestore.v1.RebuildOnlineResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,20 +44,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LIMITERSTATUS']._serialized_end=713
   _globals['_WRITERSTATUS']._serialized_start=716
   _globals['_WRITERSTATUS']._serialized_end=873
-  _globals['_GETSTATUSRESPONSE']._serialized_start=876
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1198
-  _globals['_RUNSQLREQUEST']._serialized_start=1200
-  _globals['_RUNSQLREQUEST']._serialized_end=1234
-  _globals['_RUNSQLRESPONSE']._serialized_start=1236
-  _globals['_RUNSQLRESPONSE']._serialized_end=1267
-  _globals['_VERIFYREQUEST']._serialized_start=1269
-  _globals['_VERIFYREQUEST']._serialized_end=1300
-  _globals['_VERIFYCHECK']._serialized_start=1302
-  _globals['_VERIFYCHECK']._serialized_end=1383
-  _globals['_VERIFYPARTITION']._serialized_start=1385
-  _globals['_VERIFYPARTITION']._serialized_end=1494
-  _globals['_VERIFYRESPONSE']._serialized_start=1497
-  _globals['_VERIFYRESPONSE']._serialized_end=1625
-  _globals['_ADMINSERVICE']._serialized_start=1628
-  _globals['_ADMINSERVICE']._serialized_end=1878
+  _globals['_ONLINESTATUS']._serialized_start=875
+  _globals['_ONLINESTATUS']._serialized_end=965
+  _globals['_GETSTATUSRESPONSE']._serialized_start=968
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1337
+  _globals['_RUNSQLREQUEST']._serialized_start=1339
+  _globals['_RUNSQLREQUEST']._serialized_end=1373
+  _globals['_RUNSQLRESPONSE']._serialized_start=1375
+  _globals['_RUNSQLRESPONSE']._serialized_end=1406
+  _globals['_VERIFYREQUEST']._serialized_start=1408
+  _globals['_VERIFYREQUEST']._serialized_end=1439
+  _globals['_VERIFYCHECK']._serialized_start=1441
+  _globals['_VERIFYCHECK']._serialized_end=1522
+  _globals['_VERIFYPARTITION']._serialized_start=1524
+  _globals['_VERIFYPARTITION']._serialized_end=1633
+  _globals['_VERIFYRESPONSE']._serialized_start=1636
+  _globals['_VERIFYRESPONSE']._serialized_end=1764
+  _globals['_REBUILDONLINEREQUEST']._serialized_start=1766
+  _globals['_REBUILDONLINEREQUEST']._serialized_end=1788
+  _globals['_REBUILDONLINERESPONSE']._serialized_start=1790
+  _globals['_REBUILDONLINERESPONSE']._serialized_end=1860
+  _globals['_ADMINSERVICE']._serialized_start=1863
+  _globals['_ADMINSERVICE']._serialized_end=2211
 # @@protoc_insertion_point(module_scope)

@@ -97,8 +97,20 @@ class WriterStatus(_message.Message):
     file_bytes: int
     def __init__(self, state: _Optional[str] = ..., note: _Optional[str] = ..., commits: _Optional[int] = ..., batches: _Optional[int] = ..., rows: _Optional[int] = ..., queued_batches: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., file_bytes: _Optional[int] = ...) -> None: ...
 
+class OnlineStatus(_message.Message):
+    __slots__ = ("state", "note", "entities_done", "entities_total")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    ENTITIES_DONE_FIELD_NUMBER: _ClassVar[int]
+    ENTITIES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    state: str
+    note: str
+    entities_done: int
+    entities_total: int
+    def __init__(self, state: _Optional[str] = ..., note: _Optional[str] = ..., entities_done: _Optional[int] = ..., entities_total: _Optional[int] = ...) -> None: ...
+
 class GetStatusResponse(_message.Message):
-    __slots__ = ("project", "registry_version", "taken_at_us", "endpoints", "partitions", "limiter", "writer", "uploads")
+    __slots__ = ("project", "registry_version", "taken_at_us", "endpoints", "partitions", "limiter", "writer", "uploads", "online")
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     REGISTRY_VERSION_FIELD_NUMBER: _ClassVar[int]
     TAKEN_AT_US_FIELD_NUMBER: _ClassVar[int]
@@ -107,6 +119,7 @@ class GetStatusResponse(_message.Message):
     LIMITER_FIELD_NUMBER: _ClassVar[int]
     WRITER_FIELD_NUMBER: _ClassVar[int]
     UPLOADS_FIELD_NUMBER: _ClassVar[int]
+    ONLINE_FIELD_NUMBER: _ClassVar[int]
     project: str
     registry_version: int
     taken_at_us: int
@@ -115,7 +128,8 @@ class GetStatusResponse(_message.Message):
     limiter: LimiterStatus
     writer: WriterStatus
     uploads: _containers.RepeatedCompositeFieldContainer[_ingest_pb2.Upload]
-    def __init__(self, project: _Optional[str] = ..., registry_version: _Optional[int] = ..., taken_at_us: _Optional[int] = ..., endpoints: _Optional[_Union[Endpoints, _Mapping]] = ..., partitions: _Optional[_Iterable[_Union[PartitionStatus, _Mapping]]] = ..., limiter: _Optional[_Union[LimiterStatus, _Mapping]] = ..., writer: _Optional[_Union[WriterStatus, _Mapping]] = ..., uploads: _Optional[_Iterable[_Union[_ingest_pb2.Upload, _Mapping]]] = ...) -> None: ...
+    online: OnlineStatus
+    def __init__(self, project: _Optional[str] = ..., registry_version: _Optional[int] = ..., taken_at_us: _Optional[int] = ..., endpoints: _Optional[_Union[Endpoints, _Mapping]] = ..., partitions: _Optional[_Iterable[_Union[PartitionStatus, _Mapping]]] = ..., limiter: _Optional[_Union[LimiterStatus, _Mapping]] = ..., writer: _Optional[_Union[WriterStatus, _Mapping]] = ..., uploads: _Optional[_Iterable[_Union[_ingest_pb2.Upload, _Mapping]]] = ..., online: _Optional[_Union[OnlineStatus, _Mapping]] = ...) -> None: ...
 
 class RunSqlRequest(_message.Message):
     __slots__ = ("statement",)
@@ -172,3 +186,13 @@ class VerifyResponse(_message.Message):
     checks: _containers.RepeatedCompositeFieldContainer[VerifyCheck]
     partitions: _containers.RepeatedCompositeFieldContainer[VerifyPartition]
     def __init__(self, ok: _Optional[bool] = ..., checks: _Optional[_Iterable[_Union[VerifyCheck, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[VerifyPartition, _Mapping]]] = ...) -> None: ...
+
+class RebuildOnlineRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RebuildOnlineResponse(_message.Message):
+    __slots__ = ("online",)
+    ONLINE_FIELD_NUMBER: _ClassVar[int]
+    online: OnlineStatus
+    def __init__(self, online: _Optional[_Union[OnlineStatus, _Mapping]] = ...) -> None: ...

@@ -50,6 +50,11 @@ class AdminServiceStub:
                 request_serializer=featurestore_dot_v1_dot_admin__pb2.VerifyRequest.SerializeToString,
                 response_deserializer=featurestore_dot_v1_dot_admin__pb2.VerifyResponse.FromString,
                 _registered_method=True)
+        self.RebuildOnline = channel.unary_stream(
+                '/featurestore.v1.AdminService/RebuildOnline',
+                request_serializer=featurestore_dot_v1_dot_admin__pb2.RebuildOnlineRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_admin__pb2.RebuildOnlineResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -79,6 +84,15 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RebuildOnline(self, request, context):
+        """Writes the newest of history to the online store again, and says how far it is until it is done.
+
+        Harmless at any time: newer values stay. It goes on when the call is broken off.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -96,6 +110,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.Verify,
                     request_deserializer=featurestore_dot_v1_dot_admin__pb2.VerifyRequest.FromString,
                     response_serializer=featurestore_dot_v1_dot_admin__pb2.VerifyResponse.SerializeToString,
+            ),
+            'RebuildOnline': grpc.unary_stream_rpc_method_handler(
+                    servicer.RebuildOnline,
+                    request_deserializer=featurestore_dot_v1_dot_admin__pb2.RebuildOnlineRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_admin__pb2.RebuildOnlineResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -180,6 +199,33 @@ class AdminService:
             '/featurestore.v1.AdminService/Verify',
             featurestore_dot_v1_dot_admin__pb2.VerifyRequest.SerializeToString,
             featurestore_dot_v1_dot_admin__pb2.VerifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RebuildOnline(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/featurestore.v1.AdminService/RebuildOnline',
+            featurestore_dot_v1_dot_admin__pb2.RebuildOnlineRequest.SerializeToString,
+            featurestore_dot_v1_dot_admin__pb2.RebuildOnlineResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,11 @@ class AdminServiceStub:
     """
     Verify: _grpc.UnaryUnaryMultiCallable[_admin_pb2.VerifyRequest, _admin_pb2.VerifyResponse]
     """Compares Kafka, the history, the ledger, the uploads and the online store, and says what does not agree."""
+    RebuildOnline: _grpc.UnaryStreamMultiCallable[_admin_pb2.RebuildOnlineRequest, _admin_pb2.RebuildOnlineResponse]
+    """Writes the newest of history to the online store again, and says how far it is until it is done.
+
+    Harmless at any time: newer values stay. It goes on when the call is broken off.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -57,6 +62,11 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """
     Verify: _aio.UnaryUnaryMultiCallable[_admin_pb2.VerifyRequest, _admin_pb2.VerifyResponse]  # type: ignore[assignment]
     """Compares Kafka, the history, the ledger, the uploads and the online store, and says what does not agree."""
+    RebuildOnline: _aio.UnaryStreamMultiCallable[_admin_pb2.RebuildOnlineRequest, _admin_pb2.RebuildOnlineResponse]  # type: ignore[assignment]
+    """Writes the newest of history to the online store again, and says how far it is until it is done.
+
+    Harmless at any time: newer values stay. It goes on when the call is broken off.
+    """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """For the people who run it."""
@@ -87,5 +97,16 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.VerifyResponse, _abc.Awaitable[_admin_pb2.VerifyResponse]]:
         """Compares Kafka, the history, the ledger, the uploads and the online store, and says what does not agree."""
+
+    @_abc_1.abstractmethod
+    def RebuildOnline(
+        self,
+        request: _admin_pb2.RebuildOnlineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_admin_pb2.RebuildOnlineResponse], _abc.AsyncIterator[_admin_pb2.RebuildOnlineResponse]]:
+        """Writes the newest of history to the online store again, and says how far it is until it is done.
+
+        Harmless at any time: newer values stay. It goes on when the call is broken off.
+        """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,19 @@
+"""A path that cannot be written is named before anything starts."""
+
+from pathlib import Path
+
+import pytest
+
+from cluster.errors import Misconfigured
+from cluster.preflight import check_writable
+
+
+def test_a_new_folder_is_made(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "features.duckdb")
+    assert (tmp_path / "new").is_dir()
+
+
+def test_a_file_where_a_folder_belongs_is_named(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(Misconfigured, match=r"offline_store\.path .*taken.* cannot be written \(.+\): name a file"):
+        check_writable(tmp_path / "taken" / "features.duckdb")
