@@ -21,6 +21,7 @@ from actors.upload import RayPieceRunner
 from cluster.app import App
 from cluster.errors import RetryLater
 from cluster.gateway.server import GatewayServer
+from cluster.ingest.stream import State
 from cluster.rebuild import ask
 from cluster.registry.catalog import Catalog
 from cluster.status import Endpoints, LimiterReport, OnlineReport, OnlineState, PartitionReport, StatusReport, WriterReport
@@ -113,7 +114,7 @@ class AppBackend:
             return tuple(Remote(SUPERVISOR, STATUS_SECONDS).call("partitions"))
         except RetryLater as error:
             topics = [source.topic for source in self._catalog.stream_sources]
-            return tuple(PartitionReport(topic, 0, "AWAY", note=str(error)) for topic in topics)
+            return tuple(PartitionReport(topic, 0, str(State.AWAY), note=str(error)) for topic in topics)
 
     def _online_report(self) -> OnlineReport:
         away = OnlineReport(OnlineState.UNKNOWN, "the supervisor, which watches it, does not answer")

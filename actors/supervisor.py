@@ -148,7 +148,7 @@ class Supervisor:
         try:
             self._progress[key] = handles.value(ref, name, ANSWER_SECONDS) if ref else self._progress[key]
         except RetryLater as error:
-            self._progress[key] = replace(self._progress[key], state=State.STARTING, note=str(error))
+            self._progress[key] = replace(self._progress[key], state=State.AWAY, note=str(error))
         if handles.find(name) is None:
             del self._progress[key]  # the next look creates it
         elif self._progress[key].state is State.FENCED:

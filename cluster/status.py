@@ -22,7 +22,7 @@ class Endpoints:
 class PartitionReport:
     """One Kafka partition and the actor that reads it.
 
-    `state` is one of `cluster.ingest.stream.State`, or AWAY when the actor does not answer. Offsets are None until
+    `state` is one of `cluster.ingest.stream.State`. Offsets are None until
     known; counts are since the actor started.
     """
 

@@ -70,6 +70,7 @@ class State(StrEnum):
     WAITING = "WAITING"  # not built yet: writer or topic away
     HALTED = "HALTED"  # needs a person
     FENCED = "FENCED"  # a successor took over
+    AWAY = "AWAY"  # said by others: its process does not answer
     STOPPED = "STOPPED"
 
 

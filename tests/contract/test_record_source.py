@@ -235,7 +235,7 @@ def test_the_twin_covers_gaps_and_retention() -> None:
 
 
 @pytest.mark.stack
-@pytest.mark.parametrize("codec", ["gzip", "lz4", "zstd"])
+@pytest.mark.parametrize("codec", ["gzip", "lz4", "snappy", "zstd"])
 def test_compressed_batches(kafka_bootstrap: str, topic: str, real_world: World, codec: str) -> None:
     send(kafka_bootstrap, topic, numbered(500), compression_type=codec)
     source = real_world.open(IngestConfig(batch_records=120))

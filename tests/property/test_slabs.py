@@ -24,7 +24,7 @@ from cluster.stores.kafka_slabs import SUPPORTED_VERSION, SlabReader, SlabRecord
 
 TP = TopicPartition("topic", 0)
 RECEIVED = 1_777_000_000_000_000
-CODECS = {"none": 0, "gzip": 1, "lz4": 3, "zstd": 4}
+CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 TRANSACTIONAL, CONTROL, LOG_APPEND_TIME = 0x10, 0x20, 0x08
 
 small_bytes = st.one_of(st.none(), st.binary(max_size=6), st.integers(55, 9000).map(lambda size: b"x" * size))
