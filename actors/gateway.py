@@ -138,12 +138,13 @@ class AppBackend:
 
     def _wait_for(self, ends: Mapping[tuple[str, int], int], seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            table = self.offline.query("SELECT topic, partition, next_offset FROM partitions")
-            stored = {(row["topic"], row["partition"]): row["next_offset"] for row in table.to_pylist()}
-            if all(stored.get(key, 0) >= end for key, end in ends.items()):
-                return
+        while time.monotonic() < deadline and not quietly(lambda: self._has_committed(ends), otherwise=False):
             time.sleep(0.1)  # the ledger is in another process, and asking is how one learns of a commit
+
+    def _has_committed(self, ends: Mapping[tuple[str, int], int]) -> bool:
+        table = self.offline.query("SELECT topic, partition, next_offset FROM partitions")
+        stored = {(row["topic"], row["partition"]): row["next_offset"] for row in table.to_pylist()}
+        return all(stored.get(key, 0) >= end for key, end in ends.items())
 
 
 class Gateway:

@@ -191,6 +191,12 @@ def process_of(app: RunningApp, actor: str) -> int:
     return int(found["pid"])
 
 
+def answers(app: RunningApp) -> bool:
+    """Return whether the gateway is there, and the writer behind it."""
+    status = app.raytide("status", "--json", check=False)
+    return status.returncode == 0 and json.loads(status.stdout)["writer"]["state"] == "RUNNING"
+
+
 @pytest.mark.fault
 @pytest.mark.parametrize("victim", ["partition:raytide.features:0", "writer", "supervisor", "limiter", "gateway:"])
 def test_a_killed_process_costs_nothing(app: RunningApp, producer: KafkaProducer, victim: str) -> None:
@@ -201,12 +207,13 @@ def test_a_killed_process_costs_nothing(app: RunningApp, producer: KafkaProducer
             os.kill(before, signal.SIGKILL)
         producer.send(FEATURES, key=b"%d" % (n % 50), value=long_record(f"kill-{n % 50}-{marker}", "account_balance", n))
     producer.flush(30)
+    eventually(lambda: process_of(app, victim) not in (0, before))
+    eventually(lambda: answers(app))
     app.verify()
     counted = app.ask(
         "sql", f"SELECT count(*) AS n, count(DISTINCT value) AS d FROM features WHERE entity_id LIKE 'kill-%-{marker}'"
     )
     assert counted == [{"n": total, "d": total}]
-    eventually(lambda: process_of(app, victim) not in (0, before))
 
 
 @pytest.mark.fault
@@ -222,6 +229,7 @@ def test_an_upload_outlives_a_killed_process(app: RunningApp, client: RaytideCli
     os.kill(before, signal.SIGKILL)
     ingesting.join(SECONDS)
     eventually(lambda: process_of(app, victim) not in (0, before))
+    eventually(lambda: answers(app))
     assert app.ask("ingest", str(path), "--source", "features")["state"] == "DONE"
     count = app.ask("sql", f"SELECT count(*) AS n FROM features WHERE entity_id LIKE 'file-%-{marker}'")
     assert count == [{"n": 200_000}]
