@@ -22,8 +22,7 @@ class Endpoints:
 class PartitionReport:
     """One Kafka partition and the actor that reads it.
 
-    `state` is one of `cluster.ingest.stream.State`. Offsets are None until
-    known; counts are since the actor started.
+    `state` is one of `cluster.ingest.stream.State`. Offsets are None until known; counts are since the actor started.
     """
 
     topic: str
