@@ -19,6 +19,7 @@ from actors.clients import WriterClient
 from actors.handles import LIMITER, SUPERVISOR, Remote, quietly
 from actors.upload import RayPieceRunner
 from cluster.app import App
+from cluster.clock import now_us
 from cluster.errors import RetryLater
 from cluster.gateway.server import GatewayServer
 from cluster.ingest.stream import State
@@ -33,11 +34,6 @@ from cluster.verify import verify
 
 STATUS_SECONDS = 5.0
 SHOWN_UPLOADS = 20
-
-
-def now_us() -> int:
-    """Return this machine's time."""
-    return time.time_ns() // 1000
 
 
 class AppBackend:

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import grpc
 from featurestore.v1 import features_pb2, features_pb2_grpc
 
+from cluster.clock import now_us
 from cluster.config import GatewayConfig
 from cluster.errors import NotFound, OverLimit, Refused
 from cluster.gateway.arrow import from_chunks, to_chunks
@@ -39,7 +39,7 @@ class FeatureService(features_pb2_grpc.FeatureServiceServicer):
         specs = wanted(catalog, request)
         self._check_entities(len(request.entity_ids))
         with argument("features"):
-            answer = read_online(self._backend.online, specs, list(request.entity_ids), time.time_ns() // 1000)
+            answer = read_online(self._backend.online, specs, list(request.entity_ids), now_us())
         return features_pb2.GetOnlineFeaturesResponse(
             feature_names=[spec.name for spec in specs],
             vectors=_vectors(answer),

@@ -18,8 +18,10 @@ from typing import Protocol
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_when_event_set, wait_random_exponential
 
+from cluster.clock import now_us
 from cluster.config import IngestConfig
 from cluster.errors import Gap, RetryLater
+from cluster.faults import Point, reach
 from cluster.ingest.merge import newest, online_rows
 from cluster.ingest.pipeline import SourcePlan
 from cluster.records import Batch, Origin, PartitionStart
@@ -97,7 +99,7 @@ class StreamLoop:
         plan: SourcePlan,
         ports: Ports,
         ingest: IngestConfig,
-        clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        clock_us: Callable[[], int] = now_us,
     ) -> None:
         self._origin, self._plan = origin, plan
         self._source, self._online, self._ledger, self._slot = ports.source, ports.online, ports.ledger, ports.slot
@@ -153,8 +155,10 @@ class StreamLoop:
             self._rest()
             return
         self._heard = time.monotonic()
+        reach(Point.POLLED)
         self._slot.hold()
         outcome = self._plan.run(records, self._clock_us())
+        reach(Point.TRANSFORMED)
         batch = outcome.batch(self._origin, self._epoch, (records.first, records.next))
         # Said before the batch can reach Redis: a rebuild of Redis waits until everything up to here is committed.
         self._note(read=batch.next, in_flight=len(self._in_flight) + 1)
@@ -189,6 +193,7 @@ class StreamLoop:
         rows = online_rows(batch.rows, self._plan.online)
         if rows.num_rows:
             self._patiently(stop)(self._online.write, newest(rows))
+            reach(Point.ONLINE)
         return self._ledger.submit(batch)
 
     def _patiently(self, stop: threading.Event) -> Retrying:
@@ -216,6 +221,7 @@ class StreamLoop:
             # A writer that restarted may have seen this batch before its predecessor. Now that it is the oldest, a
             # second Gap means that the ledger really is elsewhere.
             self._patiently(stop)(lambda: self._store(batch, stop).result())
+        reach(Point.ANSWERED)
         self._in_flight.popleft()
         self._oldest_since = time.monotonic() if self._in_flight else None
         self._trouble = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
@@ -10,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from cluster.clock import now_us
 from cluster.config import OfflineStoreConfig
 from cluster.errors import Refused
 from cluster.records import Batch, Origin, PartitionStart
@@ -32,11 +32,6 @@ __all__ = ["DuckStore", "WriterStatus"]
 PATIENCE_S = 5.0
 
 
-def wall_clock_us() -> int:
-    """Return UTC microseconds."""
-    return time.time_ns() // 1000
-
-
 class DuckStore:
     """The write half of the OfflineStore port. Any thread may call any method; opening the file may be refused.
 
@@ -46,7 +41,7 @@ class DuckStore:
     def __init__(
         self,
         config: OfflineStoreConfig,
-        now_us: Callable[[], int] = wall_clock_us,
+        now_us: Callable[[], int] = now_us,
         patience_s: float = PATIENCE_S,
     ) -> None:
         self.database = DuckDatabase(config)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import duckdb
 
+from cluster.faults import Point, reach
 from cluster.ingest.ledger import check_batch
 from cluster.records import Batch, Origin
 from cluster.stores.duckdb_rows import LedgerRow, insert_ledger
@@ -162,9 +163,11 @@ class UploadFiles:
             source_id = ids[opened.origin]
             run(cursor, COPY_ROWS, [source_id])
             run(cursor, COPY_REJECTS, [source_id, now_us])
+            reach(Point.FILE_IN_TRANSACTION)
             total = file_row(opened.pieces.values(), source_id)
             insert_ledger(cursor, [total], now_us)
             run(cursor, SET_COMMITTED, [total.events, total.rejected, now_us, upload_id])
+        reach(Point.FILE_COMMITTED)
         self._sources.confirm(ids)
 
     def _forget(self, upload_id: str, opened: _File) -> None:

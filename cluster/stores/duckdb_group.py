@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 
 from cluster.errors import Refused
+from cluster.faults import Point, reach
 from cluster.ingest.ledger import Partition, partition_of
 from cluster.records import Batch, PartitionStart
 from cluster.stores.duckdb_rows import LedgerRow, insert_batches, insert_ledger
@@ -43,6 +44,7 @@ class StreamTables:
                 run(self._cursor, 'UPDATE partitions SET epoch = ? WHERE topic = ? AND "partition" = ?', [start.epoch, *key])
             else:
                 run(self._cursor, "INSERT INTO partitions VALUES (?, ?, ?, ?)", [*key, start.epoch, start.next_offset])
+        reach(Point.EPOCH_TAKEN)
         return start
 
     def recorded(self, batch: Batch) -> bool:
@@ -60,8 +62,10 @@ class StreamTables:
         with transaction(self._cursor):
             ids = self._sources.assign(self._cursor, [b.origin for b in batches], now_us)
             insert_batches(self._cursor, batches, ids, now_us)
+            reach(Point.IN_TRANSACTION)
             insert_ledger(self._cursor, [LedgerRow.of(b, ids) for b in batches], now_us)
             self._advance(batches)
+        reach(Point.COMMITTED)
         self._sources.confirm(ids)
         return now_us
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +12,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata
 
+from cluster.clock import now_us
 from cluster.config import IngestConfig, KafkaConfig
 from cluster.errors import Refused
 from cluster.records import Records
@@ -24,11 +24,6 @@ __all__ = ["KafkaPartition", "client_options"]
 FETCH_BYTES = 4 * 1024 * 1024
 MOST_PIECES = 1_000
 CLOSE_MS = 2_000
-
-
-def utc_now_us() -> int:
-    """Return this machine's time in µs."""
-    return time.time_ns() // 1000
 
 
 class KafkaPartition:
@@ -48,7 +43,7 @@ class KafkaPartition:
         partition: int,
         ingest: IngestConfig,
         *,
-        clock_us: Callable[[], int] = utc_now_us,
+        clock_us: Callable[[], int] = now_us,
     ) -> None:
         """Connect; raise Unreachable or Misconfigured."""
         self._tp, self._bootstrap, self._clock_us = TopicPartition(topic, partition), bootstrap, clock_us

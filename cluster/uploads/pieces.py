@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from cluster.clock import now_us
 from cluster.config import IngestConfig
+from cluster.faults import Point, reach
 from cluster.ingest.files.decoder import compile_file_decoder
 from cluster.ingest.pipeline import to_outcome
 from cluster.ingest.split import Piece
@@ -64,12 +65,14 @@ def run_piece(  # noqa: PLR0917 - a task's arguments travel by position
     that do not compile; never for data.
     """
     decode = compile_file_decoder(catalog.source(source), catalog, ingest, piece.format)
-    decoded = decode(piece, created_us, time.time_ns() // 1000)
+    decoded = decode(piece, created_us, now_us())
 
     def raw(position: int) -> tuple[bytes | None, bytes | None, Headers]:
         return decoded.raw(position), None, ()
 
     outcome = to_outcome(compile_transform(catalog, source), decoded.events, decoded.rejected, raw)
+    reach(Point.PIECE_COMPUTED)
     span = (piece.first_row, piece.first_row + piece.rows)
     offline.append_upload(upload_id, piece.number, outcome.batch(Origin.upload(upload_id, catalog.version), 0, span))
+    reach(Point.PIECE_APPENDED)
     return PieceCounts(piece.number, outcome.events, len(outcome.rejects))

@@ -26,6 +26,7 @@ from tenacity import (
 from tenacity.stop import stop_base
 
 from cluster.errors import BadFile, Misconfigured, RaytideError, Refused, RetryLater
+from cluster.faults import Point, reach
 from cluster.ingest.split import Format, SplitOptions, layout_of, split
 from cluster.records import Origin
 from cluster.registry.catalog import Catalog
@@ -123,15 +124,18 @@ class Processor:
         for _ in parts.runner.run(upload.upload_id, upload.source, job.counting(pieces), upload.created_at):
             job.piece_done()
             self._check_stop()
+        reach(Point.BEFORE_FILE_COMMIT)
         job.moved(parts.offline.commit_upload(upload.upload_id, job.split))
 
     def _publish(self, job: Job) -> None:
         """Let the newest rows reach the online store, however long it is away: they are durable already."""
         parts, upload = self._parts, job.upload
+        reach(Point.BEFORE_PUBLISHING)
         names = parts.catalog().online_names(upload.source)
         for table in parts.offline.upload_newest(upload.upload_id, names) if names else ():
             self._check_stop()
             parts.online.write(table)
+            reach(Point.PUBLISHING)
         job.moved(parts.offline.set_upload_state(upload.upload_id, UploadState.DONE))
 
     def _refresh(self, job: Job) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator
 
 from cluster.errors import BadFile, RetryLater
+from cluster.faults import Point, reach
 from cluster.uploads.job import Job
 from cluster.uploads.messages import UploadHeader, UploadProgress
 from cluster.uploads.spool import Incoming
@@ -27,10 +28,12 @@ def receive(job: Job, header: UploadHeader, chunks: Iterator[bytes], incoming: I
         if incoming.received > header.size:
             raise BadFile(f"size: {header.size} bytes were announced but more arrived: send the file again")
         job.received(incoming.received)
+        reach(Point.RECEIVING)
         if incoming.received - told >= _PROGRESS_BYTES:
             told = incoming.received
             yield job.progress
     incoming.complete(header.size, header.sha256)
+    reach(Point.SPOOLED)
 
 
 def arriving(chunks: Iterable[bytes], idle_timeout_s: float) -> Iterator[bytes]:
