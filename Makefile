@@ -43,8 +43,8 @@ check: $(READY) ## format, lint, types, protos
 test: $(READY) ## unit, property, contract, ray and stack tests
 	$(BIN)/python -m pytest
 
-fault: $(READY) ## kill things under load, then let verify prove that nothing was lost or doubled
-	$(BIN)/python -m pytest -m fault -v
+fault: $(READY) ## the fault matrix, into docs/proofs.md; FAULT="kill:* --rounds 5" for a part of it
+	@$(BIN)/python -m tests.fault --publish $(FAULT)
 
 bench: $(READY) ## events/s beside a plain confluent-kafka loop, in one run
 	@$(BIN)/python -m bench.ingest

@@ -133,7 +133,7 @@ class Supervisor:
         for partition in range(count):
             if (source.topic, partition) not in self._progress:
                 name = handles.partition_name(source.topic, partition)
-                handles.ensure(Partition, name, self._app, source, partition, max_concurrency=4)
+                handles.ensure(Partition, name, self._app, source, partition, max_concurrency=4, scheduling_strategy="SPREAD")
                 self._progress[source.topic, partition] = Progress()
 
     def _ask_all(self) -> None:

@@ -123,8 +123,8 @@ class Committer:
             while self._turn():
                 pass
         except Exception as error:
-            log.exception("the committer stopped")
             self._health.lose(f"the committer stopped: {type(error).__name__}: {error}")
+            log.exception("the committer stopped")
         finally:
             # Callers wait on futures: whatever happened, they must hear of it.
             self._fail_waiting()

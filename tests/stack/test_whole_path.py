@@ -6,11 +6,7 @@ The tests share one app and run in any order, so each uses entities of its own a
 from __future__ import annotations
 
 import json
-import os
-import signal
-import threading
 import time
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +23,7 @@ from pyarrow import parquet
 
 from cluster.errors import NotFound, Refused
 from raytide.client import RaytideClient
-from tests.stack.conftest import SECONDS, RunningApp
+from tests.stack.conftest import RunningApp
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
@@ -180,59 +176,6 @@ def test_a_bad_file_leaves_nothing_and_says_why(app: RunningApp, tmp_path: Path)
     assert done.returncode == 1
     assert "entity_id" in done.stderr
     assert "Traceback" not in done.stderr
-    app.verify()
-
-
-def process_of(app: RunningApp, actor: str) -> int:
-    """Return the process id of an actor, found by the beginning of its name in the Ray dashboard."""
-    with urllib.request.urlopen(f"{app.remembered()['dashboard']}/logical/actors", timeout=30) as answer:  # noqa: S310 - ours
-        actors = json.load(answer)["data"]["actors"].values()
-    (found,) = [a for a in actors if a["name"].startswith(actor) and a["state"] != "DEAD"]
-    return int(found["pid"])
-
-
-def answers(app: RunningApp) -> bool:
-    """Return whether the gateway is there, and the writer behind it."""
-    status = app.raytide("status", "--json", check=False)
-    return status.returncode == 0 and json.loads(status.stdout)["writer"]["state"] == "RUNNING"
-
-
-@pytest.mark.fault
-@pytest.mark.parametrize("victim", ["partition:raytide.features:0", "writer", "supervisor", "limiter", "gateway:"])
-def test_a_killed_process_costs_nothing(app: RunningApp, producer: KafkaProducer, victim: str) -> None:
-    marker, total = uuid.uuid4().hex, 20_000
-    before = process_of(app, victim)
-    for n in range(total):
-        if n == total // 2:
-            os.kill(before, signal.SIGKILL)
-        producer.send(FEATURES, key=b"%d" % (n % 50), value=long_record(f"kill-{n % 50}-{marker}", "account_balance", n))
-    producer.flush(30)
-    eventually(lambda: process_of(app, victim) not in (0, before))
-    eventually(lambda: answers(app))
-    app.verify()
-    counted = app.ask(
-        "sql", f"SELECT count(*) AS n, count(DISTINCT value) AS d FROM features WHERE entity_id LIKE 'kill-%-{marker}'"
-    )
-    assert counted == [{"n": total, "d": total}]
-
-
-@pytest.mark.fault
-@pytest.mark.parametrize("victim", ["gateway:", "writer"])
-def test_an_upload_outlives_a_killed_process(app: RunningApp, client: RaytideClient, tmp_path: Path, victim: str) -> None:
-    """The file ends whole and once, whenever the kill comes; sending it again is always right."""
-    marker, path = uuid.uuid4().hex, tmp_path / "big.csv"
-    rows_of_a_file(marker, 200_000).to_csv(path, index=False)
-    before = process_of(app, victim)
-    ingesting = threading.Thread(target=lambda: app.raytide("ingest", str(path), "--source", "features", check=False))
-    ingesting.start()
-    eventually(lambda: any(u.bytes == path.stat().st_size for u in client.list_uploads()))
-    os.kill(before, signal.SIGKILL)
-    ingesting.join(SECONDS)
-    eventually(lambda: process_of(app, victim) not in (0, before))
-    eventually(lambda: answers(app))
-    assert app.ask("ingest", str(path), "--source", "features")["state"] == "DONE"
-    count = app.ask("sql", f"SELECT count(*) AS n FROM features WHERE entity_id LIKE 'file-%-{marker}'")
-    assert count == [{"n": 200_000}]
     app.verify()
 
 

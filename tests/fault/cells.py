@@ -1,0 +1,90 @@
+"""The rows of the matrix: what dies or misbehaves, how often it is tried, and in which world."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+
+from cluster.faults import Point
+from tests.fault import kills, nodes, outages, zombies
+from tests.fault.kills import Fault
+from tests.fault.outages import Outage
+
+ACTOR_ROUNDS, SLOW_ROUNDS = 20, 5
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row. `aim_s` is how soon the first commit after it should come; None where nothing is promised."""
+
+    name: str
+    what: str
+    fault: Fault
+    rounds: int = ACTOR_ROUNDS
+    aim_s: float | None = None
+    world: str = "one"
+
+
+def _kill(victim: str, name: str, aim_s: float | None = None) -> Cell:
+    return Cell(f"kill:{victim}", f"{victim}: SIGKILL at a random moment", kills.actor(name), aim_s=aim_s)
+
+
+def _point(point: Point, what: str, aim_s: float | None = None) -> Cell:
+    return Cell(f"at:{point}", what, kills.at_point(point), aim_s=aim_s)
+
+
+def _outage(name: str, what: str, outage: Outage, seconds: float, aim_s: float | None = None) -> Cell:
+    return Cell(name, what, outages.lasting(outage, seconds), SLOW_ROUNDS, aim_s)
+
+
+PARTITION_S, WRITER_S, REDIS_S, NODE_S = 3.0, 5.0, 2.0, 10.0
+
+CELLS: tuple[Cell, ...] = (
+    _kill("partition", "partition:", PARTITION_S),
+    _kill("writer", "writer", WRITER_S),
+    _kill("supervisor", "supervisor"),
+    _kill("limiter", "limiter"),
+    _kill("gateway", "gateway:"),
+    Cell("kill:upload-task", "upload task: SIGKILL at a random moment", kills.upload_task),
+    _point(Point.POLLED, "partition: after the poll", PARTITION_S),
+    _point(Point.TRANSFORMED, "partition: after the transform", PARTITION_S),
+    _point(Point.ONLINE, "partition: after Redis, before the writer has it", PARTITION_S),
+    _point(Point.EPOCH_TAKEN, "writer: after a new epoch, before its answer", WRITER_S),
+    _point(Point.IN_TRANSACTION, "writer: inside the transaction", WRITER_S),
+    _point(Point.COMMITTED, "writer: after the commit, before the answer", WRITER_S),
+    _point(Point.ANSWERED, "partition: after the answer, before Kafka's commit", PARTITION_S),
+    _point(Point.RECEIVING, "gateway: while a file is received"),
+    _point(Point.SPOOLED, "gateway: after a file is spooled"),
+    _point(Point.PIECE_COMPUTED, "upload task: a piece is computed, not appended"),
+    _point(Point.PIECE_APPENDED, "upload task: between two pieces"),
+    _point(Point.BEFORE_FILE_COMMIT, "gateway: before a file's commit"),
+    _point(Point.FILE_IN_TRANSACTION, "writer: inside a file's transaction", WRITER_S),
+    _point(Point.FILE_COMMITTED, "writer: after a file's commit, before the answer", WRITER_S),
+    _point(Point.BEFORE_PUBLISHING, "gateway: after a file's commit, before Redis"),
+    _point(Point.PUBLISHING, "gateway: while finishing Redis, before DONE"),
+    Cell("zombie:fenced", "partition frozen, its epoch taken, resumed", zombies.partition_fenced, SLOW_ROUNDS, PARTITION_S),
+    Cell("zombie:overtaken", "partition frozen, overtaken, resumed", zombies.partition_overtaken, SLOW_ROUNDS, PARTITION_S),
+    Cell("frozen:partition", "partition frozen until it is replaced", zombies.replaced_while_frozen("partition:"), SLOW_ROUNDS),
+    Cell("frozen:writer", "writer frozen until it is replaced", zombies.replaced_while_frozen("writer"), SLOW_ROUNDS),
+    Cell("node:lost", "a Ray node lost (raylet SIGKILL)", nodes.node_lost, SLOW_ROUNDS, NODE_S, "two-nodes"),
+    Cell("app:killed", "every process of the app killed, started again", outages.app_killed, SLOW_ROUNDS),
+    _outage("redis:killed", "Redis killed for 4 s, back empty", outages.redis_killed, 4, REDIS_S),
+    _outage("redis:emptied", "Redis emptied while it runs", outages.redis_emptied, 0),
+    _outage("redis:frozen", "Redis frozen for 10 s", outages.redis_frozen, 10, REDIS_S),
+    _outage("redis:full", "Redis out of memory for 6 s", outages.redis_full, 6, REDIS_S),
+    _outage("redis:slow", "Redis at a fifth of its speed for 6 s", outages.redis_slow, 6),
+    _outage("kafka:killed", "the only broker killed and started again", outages.broker_away, 0),
+    _outage("kafka:away", "Kafka away for 30 s", outages.broker_away, 30),
+    Cell(
+        "kafka:leader", "three brokers, the leader killed for good", outages.leader_killed, SLOW_ROUNDS, world="three-brokers"
+    ),
+    _outage("disk:history", "disk full under the DuckDB file for 4 s", outages.disk_full_under_history, 4),
+    _outage("disk:spool", "disk full under the spool for 4 s", outages.disk_full_under_spool, 4),
+    _outage("clock:back", "the clock set back by an hour for 4 s", outages.clock_back, 4),
+)
+
+
+def chosen(patterns: Sequence[str]) -> list[Cell]:
+    """Return the cells whose names match any of the patterns; all without a pattern."""
+    return [cell for cell in CELLS if not patterns or any(fnmatch(cell.name, pattern) for pattern in patterns)]

@@ -1,0 +1,139 @@
+"""Plays cells: a round is traffic, a fault, recovery, the end of traffic, and a judgement of everything that came."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tests.fault import recovery
+from tests.fault.cells import CELLS, Cell
+from tests.fault.judge import SHOWN, Judge, Problems
+from tests.fault.mutants import Mutant
+from tests.fault.nodes import TwoNodes
+from tests.fault.traffic import Traffic
+from tests.fault.truth import Truth
+from tests.fault.world import ROOT, World
+
+#: Rounds in one world. After them it is stopped and another one made: a history of millions makes each judgement slower.
+ROUNDS_IN_A_WORLD = 80
+
+Say = Callable[[str], None]
+
+WORLDS: Mapping[str, Callable[[Path, Path], World]] = {
+    "one": World,
+    "three-brokers": partial(World, brokers=3),
+    "two-nodes": TwoNodes,
+}
+
+
+@dataclass
+class RoundResult:
+    """What one round found. `recovery_s` is None when the fault was not survived."""
+
+    cell: str
+    seed: int
+    recovery_s: float | None = None
+    events: int = 0
+    files: int = 0
+    seconds: float = 0.0
+    problems: Problems = field(default_factory=dict)
+    error: str = ""  # why the round could not be finished: then nothing was shown
+
+    @property
+    def ok(self) -> bool:
+        """Return whether nothing is wrong."""
+        return not self.error and not any(self.problems.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data, with the first problems of each column."""
+        return {**asdict(self), "problems": {column: texts[:SHOWN] for column, texts in self.problems.items() if texts}}
+
+
+@dataclass
+class Stage:
+    """A running world with its truth and judge."""
+
+    world: World
+    truth: Truth
+    judge: Judge
+    rounds: int = 0
+
+
+@contextmanager
+def stage(kind: str, source: Path = ROOT) -> Iterator[Stage]:
+    """Start a world of a kind, and stop it at the end."""
+    with tempfile.TemporaryDirectory(prefix="raytide-fault-") as folder:
+        world = WORLDS[kind](Path(folder) / "world", source)
+        with world.running():
+            recovery.healthy(world)
+            truth = Truth()
+            yield Stage(world, truth, Judge(world, truth))
+
+
+def play_all(cells: Sequence[Cell], rounds: Callable[[Cell], int], seed: int, say: Say) -> Iterator[RoundResult]:
+    """Play every cell, those of one kind of world after the other, and yield each round's result."""
+    for kind in dict.fromkeys(cell.world for cell in cells):
+        wanted = [cell for cell in cells if cell.world == kind]
+        while wanted:
+            with stage(kind) as ready:
+                while wanted and ready.rounds < ROUNDS_IN_A_WORLD:
+                    cell = wanted.pop(0)
+                    yield from play(ready, cell, rounds(cell), seed, say)
+
+
+def play(ready: Stage, cell: Cell, rounds: int, seed: int, say: Say) -> Iterator[RoundResult]:
+    """Play one cell; `verify` looks at everything after its last round."""
+    for number in range(rounds):
+        result = play_round(ready, cell, seed + number)
+        if number == rounds - 1 and result.ok:
+            result.problems["verify"] = ready.judge.verify()
+        say(_line(result, number + 1, rounds))
+        yield result
+
+
+def play_round(ready: Stage, cell: Cell, seed: int) -> RoundResult:
+    """Play one round. A fault whose world cannot be judged afterwards has shown nothing: that is an error of the round."""
+    ready.rounds += 1
+    rng, began, before = random.Random(f"{cell.name}/{seed}"), time.monotonic(), ready.truth.acknowledged
+    result, files = RoundResult(cell.name, seed), len(ready.truth.uploads)
+    try:
+        with Traffic(ready.world, ready.truth, seed) as traffic:
+            result.recovery_s = cell.fault(ready.world, rng, traffic)
+            traffic.another_thousand()
+            traffic.finish()
+        result.problems = ready.judge.round()
+    except Exception as error:  # noqa: BLE001 - one round must not end the matrix
+        result.error = f"{type(error).__name__}: {error}"
+    result.events, result.files = ready.truth.acknowledged - before, len(ready.truth.uploads) - files
+    result.seconds = round(time.monotonic() - began, 1)
+    return result
+
+
+def play_mutant(mutant: Mutant, seed: int, say: Say) -> str:
+    """Play a round of the mutant's cell on the broken code; return what was seen, empty when it was not what is broken."""
+    cell = next(cell for cell in CELLS if cell.name == mutant.cell)
+    with (
+        tempfile.TemporaryDirectory(prefix="raytide-mutant-") as folder,
+        stage(cell.world, mutant.write(Path(folder))) as broken,
+    ):
+        result = play_round(broken, cell, seed)
+    wrong = result.error or ", ".join(column for column, texts in result.problems.items() if texts)
+    seen = wrong if mutant.sign in wrong else ""
+    say(f"mutant {mutant.name}, {mutant.what}: {f'seen: {seen}' if seen else f'NOT SEEN {wrong}'}")
+    return seen
+
+
+def _line(result: RoundResult, number: int, rounds: int) -> str:
+    took = "-" if result.recovery_s is None else f"{result.recovery_s:.1f} s"
+    wrong = (
+        "; ".join(f"{column}: {texts[0]} ({len(texts)})" for column, texts in result.problems.items() if texts) or result.error
+    )
+    counts = f"{result.events} events, {result.files} files, first commit after {took}, {result.seconds} s in all"
+    return f"{result.cell} {number}/{rounds} seed {result.seed}: {'ok' if result.ok else 'RED'}, {counts} {wrong}".rstrip()

@@ -1,0 +1,44 @@
+"""The short version of the matrix: one round of most cells, and the broken invariants that must be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fault import proofs
+from tests.fault.cells import CELLS, Cell
+from tests.fault.matrix import Stage, play_mutant, play_round, stage
+from tests.fault.mutants import MUTANTS, Mutant
+
+pytestmark = [pytest.mark.stack, pytest.mark.fault, pytest.mark.timeout(300)]
+
+#: Those that take half a minute or more are left to `make fault`.
+LONG = {"kafka:away", "kafka:leader", "frozen:partition", "frozen:writer", "node:lost"}
+SHORT = [cell for cell in CELLS if cell.name not in LONG]
+SEED = 1
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Stage]:
+    with stage("one") as ready:
+        yield ready
+
+
+@pytest.mark.parametrize("cell", SHORT, ids=lambda cell: cell.name)
+def test_it_costs_nothing(running: Stage, cell: Cell) -> None:
+    result = play_round(running, cell, SEED)
+    assert result.ok, result
+
+
+def test_verify_agrees_after_all_of_it(running: Stage) -> None:
+    assert running.judge.verify() == []
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_broken_invariant_is_seen(mutant: Mutant) -> None:
+    assert play_mutant(mutant, SEED, print)
+
+
+def test_the_page_is_made_of_the_data() -> None:
+    assert proofs.PAGE.read_text(encoding="utf-8") == proofs.page(proofs.load())
