@@ -35,7 +35,7 @@ SHOWN = 5
 Problems = dict[str, list[str]]
 
 _EVENTS = """
-    SELECT position, entity_id, feature_name, value, epoch_us(event_timestamp) AS at
+    SELECT position, entity_id, feature_name, value, epoch_us(event_timestamp) AS at, epoch_us(features.created_at) AS created
     FROM features JOIN sources USING (source_id)
     WHERE kind = 'stream' AND topic = '{topic}' AND "partition" = {partition} AND position >= {since} AND position < {until}"""
 _REJECTS = """
@@ -45,10 +45,14 @@ _LEDGER = """
     SELECT topic, "partition", first_position AS first, next_position AS next, batches.epoch AS epoch
     FROM batches JOIN sources USING (source_id) WHERE kind = 'stream' ORDER BY ALL"""
 _FILE = """
-    SELECT position, entity_id, feature_name, value, epoch_us(event_timestamp) AS at
+    SELECT position, entity_id, feature_name, value, epoch_us(event_timestamp) AS at, epoch_us(features.created_at) AS created
     FROM features JOIN sources USING (source_id) WHERE upload_id = '{upload_id}' AND kind = 'upload'"""
 _FILE_REJECTS = """
     SELECT position FROM quarantine JOIN sources USING (source_id) WHERE upload_id = '{upload_id}' AND kind = 'upload'"""
+
+_HALF = """
+    SELECT DISTINCT upload_id, state FROM features JOIN sources USING (source_id) JOIN uploads USING (upload_id)
+    WHERE kind = 'upload' AND state NOT IN ('COMMITTED', 'DONE')"""
 
 
 @dataclass
@@ -70,6 +74,7 @@ class Judge:
         for upload in self.truth.uploads[self.files :]:
             self._file(upload, problems)
         self.files = len(self.truth.uploads)
+        problems["uploads"] += [f"upload {row['upload_id']}: {row['state']}, with rows" for row in self.world.sql(_HALF)]
         problems["online"] += self._online()
         self.judged.update(ends)
         self.truth.records.clear()
@@ -175,8 +180,8 @@ def _by_position(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[int, tuple[Row
     """Return rows by position, and the positions that have a feature twice."""
     found: dict[int, list[Row]] = defaultdict(list)
     for row in rows:
-        found[row["position"]].append((row["entity_id"], row["feature_name"], row["value"], row["at"]))
-    twice = [position for position, several in found.items() if len({name for _, name, _, _ in several}) != len(several)]
+        found[row["position"]].append((row["entity_id"], row["feature_name"], row["value"], row["at"], row["created"]))
+    twice = [position for position, several in found.items() if len({row[1] for row in several}) != len(several)]
     return {position: tuple(sorted(several, key=str)) for position, several in found.items()}, twice
 
 
@@ -195,9 +200,12 @@ def _differences(expected: Mapping[int, Any], stored: Mapping[int, Any]) -> Iter
 
 
 def _same(wanted: Sequence[Row], found: Sequence[Row]) -> bool:
-    return len(wanted) == len(found) and all(
-        w[:2] == f[:2] and w[3] == f[3] and (w[2] == f[2] or _close(w[2], f[2])) for w, f in zip(wanted, found, strict=True)
-    )
+    return len(wanted) == len(found) and all(_equal(w, f) for w, f in zip(wanted, found, strict=True))
+
+
+def _equal(wanted: Row, found: Row) -> bool:
+    same_value = wanted[2] == found[2] or _close(wanted[2], found[2])
+    return wanted[:2] == found[:2] and same_value and wanted[3] == found[3] and wanted[4] in {None, found[4]}
 
 
 def _close(one: float | None, other: float | None) -> bool:

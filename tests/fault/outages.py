@@ -54,8 +54,26 @@ def app_killed(world: World, _rng: random.Random, _traffic: Traffic) -> float:
     at = time.time()
     for process in [head, *head.children(recursive=True)]:
         kill(process.pid)
+    return _started_again(world, at)
+
+
+def ray_process(name: str) -> Fault:
+    """Return a kill of one of Ray's own processes, after which somebody runs `raytide up` again, as operations.md says."""
+
+    def strike(world: World, _rng: random.Random, _traffic: Traffic) -> float:
+        head = world.head()
+        victims = [p for p in head.children(recursive=True) if name in " ".join(p.cmdline()[:3])]
+        at = kill(victims[0].pid)
+        return _started_again(world, at)
+
+    return strike
+
+
+def _started_again(world: World, at: float) -> float:
+    """Start the app again; return the seconds from `at` to the first commit after that."""
     world.app_up()
-    took = recovery.after_any_commit(world, at)
+    up = time.time()
+    took = up - at + recovery.after_any_commit(world, up)
     recovery.healthy(world)
     return took
 

@@ -15,7 +15,7 @@ from generator.events import FeatureEvent, OrderEvent
 from generator.tally import Sent
 
 Place = tuple[str, int]  # topic, partition
-Row = tuple[str, str, float | None, int]  # entity, feature, value, event time in µs
+Row = tuple[str, str, float | None, int, int | None]  # entity, feature, value, event time in µs, created if the event says
 Key = tuple[str, str]  # entity, feature
 Newest = tuple[int, int, float | None]  # event time in µs, position, value
 
@@ -83,7 +83,7 @@ class Truth:
             return {key: _accepted(list(by_source.values())) for key, by_source in self.newest.items()}
 
     def _renew(self, source: str, position: int, rows: tuple[Row, ...]) -> None:
-        for entity, feature, value, time in rows:
+        for entity, feature, value, time, _ in rows:
             if feature in ONLINE:
                 known = self.newest[entity, feature].get(source)
                 if known is None or (time, position) >= known[:2]:
@@ -91,10 +91,10 @@ class Truth:
 
 
 def expected(event: FeatureEvent | OrderEvent) -> tuple[Row, ...]:
-    """Return the feature rows of an event, in a fixed order."""
-    return tuple(
-        sorted(((entity, name, v.value, microseconds(v.event_time)) for entity, name, v in rows_of(event, 0)), key=str)
-    )
+    """Return the feature rows of an event, in a fixed order. An order does not say when it became known: Kafka does."""
+    created = microseconds(event.created_at) if isinstance(event, FeatureEvent) else None
+    rows = ((entity, name, v.value, microseconds(v.event_time), created) for entity, name, v in rows_of(event, 0))
+    return tuple(sorted(rows, key=str))
 
 
 def _accepted(newest: list[Newest]) -> tuple[int, set[float | None]]:
