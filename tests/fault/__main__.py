@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,6 +49,7 @@ def main(
     if not wanted:
         typer.echo(f"no cell is called {', '.join(cells or [])}: see --list", err=True)
         raise typer.Exit(2)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what runs is stopped before this ends
     played: list[RoundResult] = []
     for result in play_all(wanted, lambda cell: rounds or cell.rounds, seed, say):
         played.append(result)
