@@ -33,3 +33,8 @@ def headers_json(headers: Headers) -> str | None:
     if not headers:
         return None
     return json.dumps([[name, base64.b64encode(value or b"").decode()] for name, value in headers])
+
+
+def headers_of(text: str | None) -> Headers:
+    """Undo `headers_json`."""
+    return tuple((name, base64.b64decode(value)) for name, value in json.loads(text)) if text else ()

@@ -43,6 +43,36 @@ class RecordSource(Protocol):
         """Let go of the connection."""
 
 
+class DeadLetters(Protocol):
+    """Where the rejects of one partition go besides quarantine. Caller: one partition actor, one thread at a time."""
+
+    @property
+    def trouble(self) -> str:
+        """Return why rejects are in quarantine only, and what to do about it; empty when all is well."""
+
+    def send(self, batch: Batch) -> None:
+        """Return when every reject of `batch` is acknowledged; doing it again repeats them.
+
+        Raise RetryLater when the other side is away. What only a person can mend is told in `trouble` and raises
+        nothing: the rejects are in quarantine in any case.
+        """
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
+
+class NoDeadLetters:
+    """Meets DeadLetters where none are wanted."""
+
+    trouble = ""
+
+    def send(self, batch: Batch) -> None:
+        """Leave them to the quarantine."""
+
+    def close(self) -> None:
+        """Have nothing to let go of."""
+
+
 @dataclass(frozen=True, slots=True)
 class OnlineValues:
     """The answer to an online read, in columns: `[feature][entity]`, as asked for.
