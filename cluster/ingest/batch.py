@@ -21,6 +21,7 @@ def rejects_table(rejected: Sequence[Rejected]) -> pa.Table:
         [r.payload for r in ordered],
         [r.key for r in ordered],
         [headers_json(r.headers) for r in ordered],
+        [r.time_us for r in ordered],
     ]
     return pa.table(
         [pa.array(column, type=field.type) for column, field in zip(columns, REJECTS_SCHEMA, strict=True)],

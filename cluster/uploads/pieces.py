@@ -9,10 +9,10 @@ from typing import Protocol
 
 from cluster.config import IngestConfig
 from cluster.ingest.files.decoder import compile_file_decoder
-from cluster.ingest.pipeline import to_outcome
+from cluster.ingest.pipeline import Raw, to_outcome
 from cluster.ingest.split import Piece
 from cluster.ingest.transform import compile_transform
-from cluster.records import Headers, Origin
+from cluster.records import Origin
 from cluster.registry.catalog import Catalog
 from cluster.stores.ports import OfflineStore
 
@@ -66,8 +66,8 @@ def run_piece(  # noqa: PLR0917 - a task's arguments travel by position
     decode = compile_file_decoder(catalog.source(source), catalog, ingest, piece.format)
     decoded = decode(piece, created_us, time.time_ns() // 1000)
 
-    def raw(position: int) -> tuple[bytes | None, bytes | None, Headers]:
-        return decoded.raw(position), None, ()
+    def raw(position: int) -> Raw:
+        return decoded.raw(position), None, (), created_us
 
     outcome = to_outcome(compile_transform(catalog, source), decoded.events, decoded.rejected, raw)
     span = (piece.first_row, piece.first_row + piece.rows)
