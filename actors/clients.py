@@ -73,6 +73,22 @@ class WriterClient:
         """See OfflineStore."""
         yield from self._writer.call("upload_newest", upload_id, list(features), seconds=LONG_SECONDS)
 
+    def commit_replay(self, replay_id: str, of: Origin, batch: Batch) -> int:
+        """See OfflineStore."""
+        return int(self._writer.call("commit_replay", replay_id, of, batch))
+
+    def unpublished_replays(self) -> list[str]:
+        """See OfflineStore."""
+        return list(self._writer.call("unpublished_replays"))
+
+    def replay_newest(self, replay_id: str, features: Sequence[str]) -> Iterator[pa.Table]:
+        """See OfflineStore."""
+        yield from self._writer.call("replay_newest", replay_id, list(features), seconds=LONG_SECONDS)
+
+    def finish_replay(self, replay_id: str) -> None:
+        """See OfflineStore."""
+        self._writer.call("finish_replay", replay_id)
+
     def get_upload(self, upload_id: str) -> Upload:
         """See OfflineStore."""
         return self._upload("get_upload", upload_id)

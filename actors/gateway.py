@@ -17,9 +17,12 @@ import structlog
 
 from actors.clients import WriterClient
 from actors.handles import LIMITER, SUPERVISOR, Remote, quietly
+from actors.replay import RayChunkRunner
 from actors.upload import RayPieceRunner
 from cluster.app import App
 from cluster.clock import now_us
+from cluster.dead_letters.service import DeadLetterService
+from cluster.dead_letters.service import Parts as DeadLetterParts
 from cluster.errors import RetryLater
 from cluster.gateway.server import GatewayServer
 from cluster.ingest.stream import State
@@ -53,6 +56,10 @@ class AppBackend:
             now_us,
             max_record_bytes=app.config.ingest.max_record_bytes,
         )
+        parts = DeadLetterParts(
+            self.offline, self.online, self.catalog, RayChunkRunner(app.config.ingest, name), app.config.ingest
+        )
+        self.dead_letters = DeadLetterService(parts)
         self.address = ""
 
     def catalog(self) -> Catalog:
@@ -93,8 +100,9 @@ class AppBackend:
         return ask(self.online, self._online_report, lambda: time.sleep(0.2))
 
     def close(self) -> None:
-        """Finish files that are being worked on, and let go of the stores."""
+        """Finish files and parts of replays that are being worked on, and let go of the stores."""
         self.uploads.close()
+        self.dead_letters.close()
         self.online.close()
 
     def _ends(self) -> dict[tuple[str, int], int]:
@@ -157,6 +165,7 @@ class Gateway:
         self._server.start()
         self._address = f"{app.config.gateway.host}:{self._server.port}"
         self._backend.address = self._address
+        self._backend.dead_letters.start()
         threading.Thread(target=self._resume, name="resume-uploads", daemon=True).start()
         self._log.info("gateway_up", address=self._address)
 

@@ -21,6 +21,7 @@ from cluster.ingest.stream import Ports, Progress, State, StreamLoop
 from cluster.records import Origin
 from cluster.registry.definitions import StreamSource
 from cluster.stores.kafka import KafkaPartition
+from cluster.stores.kafka_dead_letters import open_dead_letters
 from cluster.stores.redis import RedisOnlineStore
 from cluster.telemetry import set_up_logs
 
@@ -77,17 +78,20 @@ class Partition:
         config, catalog = self._app.config, self._app.catalog()
         source = KafkaPartition(config.kafka, self._app.bootstrap, self._source.topic, self._partition, config.ingest)
         online = RedisOnlineStore(self._app.redis_url, config.online_store)
+        dead_letters = open_dead_letters(config.kafka, self._app.bootstrap, self._source.topic)
+        slot = SlotClient(Claim(self._name, Kind.STREAM, self._name))
         try:
             self._loop = StreamLoop(
                 Origin.stream(self._source.topic, self._partition, catalog.version),
                 SourcePlan.compile(catalog, self._source.name, config.ingest),
-                Ports(source, online, WriterClient(), SlotClient(Claim(self._name, Kind.STREAM, self._name))),
+                Ports(source, online, WriterClient(), slot, dead_letters),
                 config.ingest,
             )
             self._loop.run(self._stop)
         finally:
             source.close()
             online.close()
+            dead_letters.close()
 
     def _end(self, state: State, note: str) -> None:
         last = self._loop.progress if self._loop else Progress()

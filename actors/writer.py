@@ -115,6 +115,29 @@ class Writer:
         return list(self._store.upload_newest(upload_id, features))
 
     @ray.method(concurrency_group="uploads")
+    def commit_replay(self, replay_id: str, of: Origin, batch: Batch) -> int:
+        """See OfflineStore."""
+        with self._alive():
+            return self._store.commit_replay(replay_id, of, batch)
+
+    @ray.method(concurrency_group="uploads")
+    def unpublished_replays(self) -> list[str]:
+        """See OfflineStore."""
+        with self._alive():
+            return self._store.unpublished_replays()
+
+    @ray.method(concurrency_group="uploads")
+    def replay_newest(self, replay_id: str, features: list[str]) -> list[pa.Table]:
+        """See OfflineStore."""
+        return list(self._store.replay_newest(replay_id, features))
+
+    @ray.method(concurrency_group="uploads")
+    def finish_replay(self, replay_id: str) -> None:
+        """See OfflineStore."""
+        with self._alive():
+            self._store.finish_replay(replay_id)
+
+    @ray.method(concurrency_group="uploads")
     def get_upload(self, upload_id: str) -> Upload:
         """See OfflineStore."""
         return self._store.get_upload(upload_id)

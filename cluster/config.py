@@ -54,6 +54,8 @@ class KafkaConfig(Section):
     """Create a source's topic with its declared partitions when it does not exist."""
     replication_factor: Positive = 1
     """Replicas of topics that Raytide creates."""
+    dead_letters: bool = True
+    """Send rejected records to `<topic>.dead-letters` as well; they are in quarantine in any case."""
     group_id: str = "raytide"
     """Group whose offsets are written after the stores, for lag tools only."""
     metadata_max_age_ms: Positive = 5_000

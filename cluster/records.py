@@ -6,7 +6,7 @@ is what a batch accounts for. Times are UTC microseconds. All types are frozen, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -33,7 +33,7 @@ ROWS_SCHEMA = pa.schema(
 )
 
 #: A rejected record as it travels; DuckDB adds `source_id`, `received_at` and `replayed_at`. `headers` is JSON text,
-#: a list of [name, base64 of the value].
+#: a list of [name, base64 of the value]. `record_time` is what `Records.timestamps` says, for a replay.
 REJECTS_SCHEMA = pa.schema(
     [
         pa.field("position", pa.int64(), nullable=False),
@@ -42,6 +42,7 @@ REJECTS_SCHEMA = pa.schema(
         pa.field("payload", pa.binary()),
         pa.field("key", pa.binary()),
         pa.field("headers", pa.string()),
+        pa.field("record_time", pa.timestamp("us")),
     ],
 )
 
@@ -57,7 +58,7 @@ class SourceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a `source_id` stands for: one partition or one upload, under one registry version."""
+    """What a `source_id` stands for: one partition or one upload, under one registry version; or replays of its rejects."""
 
     kind: SourceKind
     registry_version: int
@@ -74,6 +75,10 @@ class Origin:
     def upload(cls, upload_id: str, registry_version: int) -> Origin:
         """Return the origin of rows that came in a file."""
         return cls(SourceKind.UPLOAD, registry_version, upload_id=upload_id)
+
+    def replayed_under(self, registry_version: int) -> Origin:
+        """Return the origin of this one's rejects that passed under these definitions after all."""
+        return replace(self, kind=SourceKind.REPLAY, registry_version=registry_version)
 
 
 class Reason(StrEnum):
@@ -100,7 +105,10 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A record that did not pass; a value, never an exception. `detail` names the field, not the data."""
+    """A record that did not pass; a value, never an exception. `detail` names the field, not the data.
+
+    `time_us` is the record's own time, see `Records.timestamps`.
+    """
 
     position: int
     reason: Reason
@@ -108,6 +116,7 @@ class Rejected:
     payload: bytes | None
     key: bytes | None = None
     headers: Headers = ()
+    time_us: int | None = None
 
 
 class RecordMeta(Protocol):

@@ -23,6 +23,7 @@ import pyarrow as pa
 from featurestore.v1 import admin_pb2, admin_pb2_grpc, features_pb2, features_pb2_grpc, ingest_pb2, ingest_pb2_grpc
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from cluster.dead_letters import DeadLetter, Place, ReplayProgress, Selection
 from cluster.errors import BadFile, Refused, RetryLater
 from cluster.gateway.arrow import from_chunks, to_chunks
 from cluster.gateway.convert import (
@@ -31,6 +32,12 @@ from cluster.gateway.convert import (
     status_from_proto,
     upload_from_proto,
     verify_from_proto,
+)
+from cluster.gateway.convert_letters import (
+    letter_from_proto,
+    place_to_proto,
+    replay_from_proto,
+    selection_to_proto,
 )
 from cluster.gateway.failures import from_call
 from cluster.status import OnlineReport, StatusReport
@@ -110,7 +117,7 @@ class RaytideClient:
             pa.Table.from_pandas(entity_rows, preserve_index=False) if isinstance(entity_rows, pd.DataFrame) else entity_rows
         )
         header = features_pb2.GetHistoricalFeaturesHeader(
-            **_wanted(features), known_at_us=_microseconds(known_at), full_feature_names=full_feature_names
+            **_wanted(features), known_at_us=microseconds(known_at, "known_at"), full_feature_names=full_feature_names
         )
         return self._table(self._features.GetHistoricalFeatures, _historical(header, table))
 
@@ -176,6 +183,28 @@ class RaytideClient:
             for answer in self._admin.RebuildOnline(admin_pb2.RebuildOnlineRequest()):
                 yield online_from_proto(answer.online)
 
+    def list_dead_letters(self, selection: Selection | None = None, limit: int = 100) -> tuple[list[DeadLetter], int]:
+        """Return the newest rejected records of a selection, without payloads, and how many there are in all."""
+        request = admin_pb2.ListDeadLettersRequest(selection=selection_to_proto(selection or Selection()), limit=limit)
+        answer = self._read(self._admin.ListDeadLetters, request)
+        return [letter_from_proto(letter) for letter in answer.letters], answer.total
+
+    def get_dead_letter(self, place: Place) -> DeadLetter:
+        """Return one rejected record in full; raise NotFound."""
+        answer = self._read(self._admin.GetDeadLetter, admin_pb2.GetDeadLetterRequest(place=place_to_proto(place)))
+        return letter_from_proto(answer.letter)
+
+    def replay_dead_letters(self, selection: Selection | None = None, *, dry_run: bool = False) -> Iterator[ReplayProgress]:
+        """Have open rejects of a selection sent through the definitions in force; yield how far that is.
+
+        Without a time limit. Harmless to repeat: nothing is replayed twice. Abandoning the iterator ends it between two
+        parts. `dry_run` says what would happen, and stores nothing.
+        """
+        request = admin_pb2.ReplayDeadLettersRequest(selection=selection_to_proto(selection or Selection()), dry_run=dry_run)
+        with self._translated():
+            for answer in self._admin.ReplayDeadLetters(request):
+                yield replay_from_proto(answer)
+
     def _transfer(self, messages: FileMessages) -> Iterator[UploadProgressView]:
         with self._translated(), messages.reading():
             for answer in self._ingest.UploadFile(iter(messages)):
@@ -224,13 +253,14 @@ def _historical(
         yield features_pb2.GetHistoricalFeaturesRequest(entity_rows=chunk)
 
 
-def _microseconds(time: datetime | str | None) -> int | None:
+def microseconds(time: datetime | str | None, name: str) -> int | None:
+    """Return a time in µs, UTC if without an offset; raise Refused, naming the argument, when a text is none."""
     if time is None:
         return None
     try:
         moment = datetime.fromisoformat(time) if isinstance(time, str) else time
     except ValueError:
-        raise Refused("known_at is not a time: write it like 2026-01-31T12:00:00Z") from None
+        raise Refused(f"{name} is not a time: write it like 2026-01-31T12:00:00Z") from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     whole = int(moment.replace(microsecond=0).timestamp())
     return whole * US_PER_S + moment.microsecond

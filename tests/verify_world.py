@@ -20,10 +20,11 @@ SOURCES = "rows come from a known source"
 ONCE = "each position is stored once"
 INSIDE = "positions lie inside the ledger"
 ACCOUNT = "rows and rejects account for each event"
+REPLAYED = "replayed rejects have their rows, and no others"
 UPLOADS = "uploads are whole"
 NEWEST = "online values are the newest in history"
 HISTORY = "online values are all in history"
-ALL = [LEDGER, KAFKA, SOURCES, ONCE, INSIDE, ACCOUNT, UPLOADS, NEWEST, HISTORY]
+ALL = [LEDGER, KAFKA, SOURCES, ONCE, INSIDE, ACCOUNT, REPLAYED, UPLOADS, NEWEST, HISTORY]
 
 
 class FakeClock:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from cluster.dead_letters import DeadLetter, Place, ReplayProgress, Selection
 from cluster.registry.catalog import Catalog
 from cluster.status import OnlineReport, StatusReport
 from cluster.stores.ports import OnlineStore, Upload
@@ -37,6 +38,22 @@ class Offline(Protocol):
         """Run a user's read-only statement; Refused when it is not one."""
 
 
+class DeadLetters(Protocol):
+    """Rejected records; see cluster.dead_letters. Raises Refused or NotFound, the sentence starting with the filter's name."""
+
+    def listed(self, selection: Selection, limit: int, /) -> tuple[list[DeadLetter], int]:
+        """Return the newest of a selection, at most `limit`, and how many there are in all."""
+
+    def in_full(self, place: Place, /) -> DeadLetter:
+        """Return one with its payload; raise NotFound."""
+
+    def replay(self, selection: Selection, /) -> Iterator[ReplayProgress]:
+        """Send those that are open through the definitions in force; yield how far that is."""
+
+    def try_out(self, selection: Selection, /) -> Iterator[ReplayProgress]:
+        """Yield what `replay` would do, and store nothing."""
+
+
 class Backend(Protocol):
     """Caller: the gateway, from any number of threads. Errors are `cluster.errors`."""
 
@@ -51,6 +68,10 @@ class Backend(Protocol):
     @property
     def uploads(self) -> Uploads:
         """Return the entrance for files."""
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """Return the rejected records."""
 
     def catalog(self) -> Catalog:
         """Return the definitions in force."""

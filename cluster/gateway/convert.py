@@ -136,21 +136,21 @@ def status_to_proto(report: StatusReport) -> admin_pb2.GetStatusResponse:
 
 def status_from_proto(message: admin_pb2.GetStatusResponse) -> StatusReport:
     """Undo `status_to_proto`."""
-    limiter = _fields(message.limiter)
+    limiter = fields(message.limiter)
     return StatusReport(
         project=message.project,
         registry_version=message.registry_version,
         taken_at=message.taken_at_us,
-        endpoints=Endpoints(**_fields(message.endpoints)),
+        endpoints=Endpoints(**fields(message.endpoints)),
         partitions=tuple(_partition(p) for p in message.partitions),
         limiter=LimiterReport(
             **{
                 **limiter,
-                "held": tuple(SlotReport(**_fields(slot)) for slot in message.limiter.held),
-                "waiting": tuple(SlotReport(**_fields(slot)) for slot in message.limiter.waiting),
+                "held": tuple(SlotReport(**fields(slot)) for slot in message.limiter.held),
+                "waiting": tuple(SlotReport(**fields(slot)) for slot in message.limiter.waiting),
             },
         ),
-        writer=WriterReport(**_fields(message.writer)),
+        writer=WriterReport(**fields(message.writer)),
         uploads=tuple(upload_from_proto(upload) for upload in message.uploads),
         online=online_from_proto(message.online),
     )
@@ -163,7 +163,7 @@ def online_to_proto(report: OnlineReport) -> admin_pb2.OnlineStatus:
 
 def online_from_proto(message: admin_pb2.OnlineStatus) -> OnlineReport:
     """Undo `online_to_proto`."""
-    return OnlineReport(**{**_fields(message), "state": OnlineState(message.state or OnlineState.UNKNOWN)})
+    return OnlineReport(**{**fields(message), "state": OnlineState(message.state or OnlineState.UNKNOWN)})
 
 
 def verify_to_proto(report: Mapping[str, Any]) -> admin_pb2.VerifyResponse:
@@ -179,18 +179,18 @@ def verify_from_proto(message: admin_pb2.VerifyResponse) -> dict[str, Any]:
     """Undo `verify_to_proto`."""
     return {
         "ok": message.ok,
-        "checks": [{**_fields(check), "examples": list(check.examples)} for check in message.checks],
-        "partitions": [_fields(partition) for partition in message.partitions],
+        "checks": [{**fields(check), "examples": list(check.examples)} for check in message.checks],
+        "partitions": [fields(partition) for partition in message.partitions],
     }
 
 
 def _partition(message: admin_pb2.PartitionStatus) -> PartitionReport:
-    fields = _fields(message)
-    del fields["lag"]  # computed from the offsets
-    return PartitionReport(**fields)
+    found = fields(message)
+    del found["lag"]  # computed from the offsets
+    return PartitionReport(**found)
 
 
-def _fields(message: Any) -> dict[str, Any]:
+def fields(message: Any) -> dict[str, Any]:
     """Return a message's fields by name; an optional one that is not set is None."""
     return {
         f.name: getattr(message, f.name) if not f.has_presence or message.HasField(f.name) else None

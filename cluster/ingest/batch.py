@@ -21,6 +21,7 @@ def rejects_table(rejected: Sequence[Rejected]) -> pa.Table:
         [r.payload for r in ordered],
         [r.key for r in ordered],
         [headers_json(r.headers) for r in ordered],
+        [r.time_us for r in ordered],
     ]
     return pa.table(
         [pa.array(column, type=field.type) for column, field in zip(columns, REJECTS_SCHEMA, strict=True)],
@@ -33,3 +34,8 @@ def headers_json(headers: Headers) -> str | None:
     if not headers:
         return None
     return json.dumps([[name, base64.b64encode(value or b"").decode()] for name, value in headers])
+
+
+def headers_of(text: str | None) -> Headers:
+    """Undo `headers_json`."""
+    return tuple((name, base64.b64decode(value)) for name, value in json.loads(text)) if text else ()

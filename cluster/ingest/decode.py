@@ -163,4 +163,5 @@ def _times(values: list[str | int | None], unit: str) -> pa.Array:
 
 def _rejected(records: Records, fault: RowFault) -> Rejected:
     index, reason, detail = fault
-    return Rejected(int(records.positions[index]), reason, detail, records.values[index], *records.meta(index))
+    time_us = int(records.timestamps[index])
+    return Rejected(int(records.positions[index]), reason, detail, records.values[index], *records.meta(index), time_us)

@@ -15,6 +15,7 @@ class Kind(StrEnum):
 
     STREAM = "stream"
     UPLOAD = "upload"
+    REPLAY = "replay"
 
 
 @dataclass(frozen=True, slots=True)

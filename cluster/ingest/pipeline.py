@@ -20,12 +20,14 @@ from cluster.ingest.transform import Transform, compile_transform
 from cluster.records import Batch, Events, Headers, Origin, Records, Rejected
 from cluster.registry.catalog import Catalog
 
+Raw = tuple[bytes | None, bytes | None, Headers, int]
+
 
 class RawRecord(Protocol):
     """Looks up what came in at a position, for the quarantine."""
 
-    def __call__(self, position: int, /) -> tuple[bytes | None, bytes | None, Headers]:
-        """Return payload, key and headers."""
+    def __call__(self, position: int, /) -> Raw:
+        """Return payload, key, headers and the record's own time (µs)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,9 @@ class SourcePlan:
         """Take records of a stream all the way to rows and rejects. Never raises for data."""
         events, rejected = self.decode(records, now_us)
 
-        def raw(position: int) -> tuple[bytes | None, bytes | None, Headers]:
+        def raw(position: int) -> Raw:
             index = int(np.searchsorted(records.positions, position))
-            return records.values[index], *records.meta(index)
+            return records.values[index], *records.meta(index), int(records.timestamps[index])
 
         return to_outcome(self.transform, events, rejected, raw)
 
@@ -79,6 +81,5 @@ def to_outcome(transform: Transform, events: Events, rejected: Sequence[Rejected
     failed = []
     for index, reason, detail in done.faults:
         position = events.position[index].as_py()
-        payload, key, headers = raw(position)
-        failed.append(Rejected(position, reason, detail, payload, key, headers))
+        failed.append(Rejected(position, reason, detail, *raw(position)))
     return Outcome(done.events, done.rows, rejects_table([*rejected, *failed]))

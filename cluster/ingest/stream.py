@@ -25,7 +25,7 @@ from cluster.faults import Point, reach
 from cluster.ingest.merge import newest, online_rows
 from cluster.ingest.pipeline import SourcePlan
 from cluster.records import Batch, Origin, PartitionStart
-from cluster.stores.ports import OnlineStore, RecordSource
+from cluster.stores.ports import DeadLetters, NoDeadLetters, OnlineStore, RecordSource
 
 POLL_SECONDS = 0.2
 GLANCE_SECONDS = 0.01  # between looks at the batches in flight, while Kafka has nothing ready
@@ -61,6 +61,7 @@ class Ports:
     online: OnlineStore
     ledger: Ledger
     slot: Slot
+    dead_letters: DeadLetters = NoDeadLetters()  # noqa: RUF009 - it has no state
 
 
 class State(StrEnum):
@@ -103,6 +104,7 @@ class StreamLoop:
     ) -> None:
         self._origin, self._plan = origin, plan
         self._source, self._online, self._ledger, self._slot = ports.source, ports.online, ports.ledger, ports.slot
+        self._dead_letters, self._lettered = ports.dead_letters, set[int]()  # `first` of batches in flight that were sent
         self._limit, self._clock_us = ingest.batches_in_flight, clock_us
         self._in_flight: deque[tuple[Batch, Future[Future[None]]]] = deque()
         self._told_kafka = (time.monotonic(), -1)
@@ -122,7 +124,7 @@ class StreamLoop:
         if waited > SILENCE_SECONDS:
             note = f"no batch became durable for {waited:.0f} s: the writer is busy, stopped or restarting"
             return replace(self._progress, state=State.PAUSED, note=note)
-        return self._progress
+        return replace(self._progress, note=self._progress.note or self._dead_letters.trouble)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set, then finish what is in flight.
@@ -189,6 +191,9 @@ class StreamLoop:
         self._note(state=State.STOPPED)
 
     def _store(self, batch: Batch, stop: threading.Event) -> Future[None]:
+        if batch.rejects.num_rows and batch.first not in self._lettered:
+            self._patiently(stop)(self._dead_letters.send, batch)
+            self._lettered.add(batch.first)
         # Redis before DuckDB: newest-wins makes a replay harmless, the other order would skip updates after a crash.
         rows = online_rows(batch.rows, self._plan.online)
         if rows.num_rows:
@@ -223,6 +228,7 @@ class StreamLoop:
             self._patiently(stop)(lambda: self._store(batch, stop).result())
         reach(Point.ANSWERED)
         self._in_flight.popleft()
+        self._lettered.discard(batch.first)
         self._oldest_since = time.monotonic() if self._in_flight else None
         self._trouble = ""
         self._note(

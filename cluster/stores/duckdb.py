@@ -18,8 +18,9 @@ from cluster.stores.duckdb_database import DuckDatabase
 from cluster.stores.duckdb_errors import Health
 from cluster.stores.duckdb_files import UploadFiles
 from cluster.stores.duckdb_group import StreamTables
-from cluster.stores.duckdb_newest import newest_of
+from cluster.stores.duckdb_newest import OF_POSITIONS, OF_UPLOAD, newest_of
 from cluster.stores.duckdb_registry import RegistryTable
+from cluster.stores.duckdb_replays import ReplayTable
 from cluster.stores.duckdb_sources import SourceIds
 from cluster.stores.duckdb_status import PartitionLedger, WriterStatus
 from cluster.stores.duckdb_uploads import UploadTable
@@ -46,12 +47,13 @@ class DuckStore:
     ) -> None:
         self.database = DuckDatabase(config)
         self._health = Health()
-        self._cursors = [self.database.cursor() for _ in range(3)]
-        streams, uploads, registry = self._cursors
+        self._cursors = [self.database.cursor() for _ in range(4)]
+        streams, uploads, registry, replays = self._cursors
         sources = SourceIds(streams)
         self._committer = Committer(StreamTables(streams, sources, now_us), self._health, config, patience_s)
         self._uploads = UploadTable(uploads, now_us)
         self._files = UploadFiles(self.database.cursor, sources, self._uploads, now_us)
+        self._replays = ReplayTable(replays, sources, now_us)
         self._registry = RegistryTable(registry, now_us)
 
     @property
@@ -110,7 +112,28 @@ class DuckStore:
         """See OfflineStore."""
         if (state := self.get_upload(upload_id).state) not in AFTER_COMMIT:
             raise Refused(f"upload {upload_id} is {state}: its rows are not in history yet")
-        return self._newest(upload_id, features)
+        return self._newest(f"upload {upload_id}", OF_UPLOAD, features, upload_id)
+
+    def commit_replay(self, replay_id: str, of: Origin, batch: Batch) -> int:
+        """See OfflineStore."""
+        with self._health.guard(f"replay of {batch.events} rejects"):
+            return self._replays.commit(replay_id, of, batch)
+
+    def unpublished_replays(self) -> list[str]:
+        """See OfflineStore."""
+        with self._health.guard("list of replays"):
+            return self._replays.unpublished()
+
+    def replay_newest(self, replay_id: str, features: Sequence[str]) -> Iterator[pa.Table]:
+        """See OfflineStore."""
+        with self._health.guard(f"replay {replay_id}"):
+            span = self._replays.span(replay_id)
+        return self._newest(f"replay {replay_id}", OF_POSITIONS, features, *span)
+
+    def finish_replay(self, replay_id: str) -> None:
+        """See OfflineStore."""
+        with self._health.guard(f"replay {replay_id}"):
+            self._replays.finish(replay_id)
 
     def get_upload(self, upload_id: str) -> Upload:
         """See OfflineStore."""
@@ -151,6 +174,6 @@ class DuckStore:
             cursor.close()
         self.database.close()
 
-    def _newest(self, upload_id: str, features: Sequence[str]) -> Iterator[pa.Table]:
-        with self._health.guard(f"newest rows of upload {upload_id}"), closing(self.database.cursor()) as cursor:
-            yield from newest_of(cursor, upload_id, features)
+    def _newest(self, what: str, statement: str, features: Sequence[str], *parameters: str | int) -> Iterator[pa.Table]:
+        with self._health.guard(f"newest rows of {what}"), closing(self.database.cursor()) as cursor:
+            yield from newest_of(cursor, statement, features, *parameters)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
 
 from cluster.config import OfflineStoreConfig
 from cluster.errors import Misconfigured, Refused
-from cluster.stores.duckdb_schema import CREATE_TABLES, SCHEMA_VERSION
+from cluster.stores.duckdb_schema import CREATE_TABLES, SCHEMA_VERSION, UPGRADES
 
 #: Size of the log after which DuckDB checkpoints by itself: stalls are rare and stay below half a second (decision 0005).
 WAL_AUTOCHECKPOINT = "64MB"
@@ -72,14 +73,17 @@ class DuckDatabase:
     def _prepare(self) -> None:
         self._root.execute("SET GLOBAL TimeZone = 'UTC'")
         known = self._schema_version()
-        if known == SCHEMA_VERSION:
+        if known is None:
+            self._run(CREATE_TABLES, "INSERT INTO meta VALUES (?)", SCHEMA_VERSION)
             return
-        if known is not None:
+        while known in UPGRADES:
+            self._run(UPGRADES[known], "UPDATE meta SET schema_version = ?", known + 1)
+            known += 1
+        if known != SCHEMA_VERSION:
             raise Misconfigured(
                 f"{self.path} has schema version {known}, this Raytide knows {SCHEMA_VERSION}: use the Raytide that wrote "
                 "it, or set another offline_store.path",
             )
-        self._create()
 
     def _schema_version(self) -> int | None:
         tables = self._root.execute("SELECT table_name FROM duckdb_tables()").fetchall()
@@ -90,11 +94,11 @@ class DuckDatabase:
         [(version,)] = self._root.execute("SELECT schema_version FROM meta").fetchall()
         return int(version)
 
-    def _create(self) -> None:
+    def _run(self, statements: Sequence[str], set_version: str, version: int) -> None:
         self._root.execute("BEGIN")
-        for statement in CREATE_TABLES:
+        for statement in statements:
             self._root.execute(statement)
-        self._root.execute("INSERT INTO meta VALUES (?)", [SCHEMA_VERSION])
+        self._root.execute(set_version, [version])
         self._root.execute("COMMIT")
         # Log replay of DDL is where old DuckDB files broke: keep DDL out of the log.
         self._root.execute("CHECKPOINT")

@@ -1,4 +1,4 @@
-"""The newest values of history, or of one file, for the online store."""
+"""The newest values of history, of one file or of one replay, for the online store."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ _NEWEST = """
 OF_UPLOAD = _NEWEST.format(
     wanted="source_id IN (SELECT source_id FROM sources WHERE upload_id = $2 AND kind = 'upload')",
 )
+#: Parameters: features, source_id, first position, next position.
+OF_POSITIONS = _NEWEST.format(wanted="source_id = $2 AND position >= $3 AND position < $4")
 #: Parameters: features, above, up to (NULL: no end). Rows of all origins count; where they are equally new, any of them is
 #: right (cluster/verify/newest.py).
 #: In the order in which writing is fastest.
@@ -36,14 +38,14 @@ OF_ENTITIES = (
 )
 
 
-def newest_of(cursor: Cursor, upload_id: str, features: Sequence[str]) -> Iterator[pa.Table]:
+def newest_of(cursor: Cursor, statement: str, features: Sequence[str], *parameters: str | int) -> Iterator[pa.Table]:
     """Yield the newest row of each (entity, feature) in tables of ROWS_SCHEMA; the order of rows is not fixed."""
-    found = cursor.sql(OF_UPLOAD, params=[list(features), upload_id])
+    found = cursor.sql(statement, params=[list(features), *parameters])
     for batch in found.to_arrow_reader(TABLE_ROWS):
         yield as_rows(pa.Table.from_batches([batch]))
 
 
 def as_rows(found: pa.Table) -> pa.Table:
-    """Return what either statement found as a table of ROWS_SCHEMA."""
+    """Return what any statement found as a table of ROWS_SCHEMA."""
     names = found["feature_name"].combine_chunks().dictionary_encode()
     return found.set_column(1, "feature_name", names).cast(ROWS_SCHEMA)

@@ -6,7 +6,10 @@ files have been damaged before.
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+REPLAYS = """replays(replay_id VARCHAR, source_id INTEGER, first_position BIGINT, next_position BIGINT, events BIGINT,
+        state VARCHAR, committed_at TIMESTAMP)"""
 
 TABLES = (
     "meta(schema_version INTEGER)",
@@ -21,7 +24,9 @@ TABLES = (
         rejected BIGINT, epoch BIGINT, committed_at TIMESTAMP)""",
     """partitions(topic VARCHAR, "partition" INTEGER, epoch BIGINT, next_offset BIGINT)""",
     """quarantine(source_id INTEGER, position BIGINT, reason VARCHAR, detail VARCHAR, payload BLOB, "key" BLOB,
-        headers VARCHAR, received_at TIMESTAMP, replayed_at TIMESTAMP)""",
+        headers VARCHAR, received_at TIMESTAMP, replayed_at TIMESTAMP, record_time TIMESTAMP)""",
+    # Rejects that passed after all, a range of `batches` each; COMMITTED until their newest values are online, then DONE.
+    REPLAYS,
     """uploads(upload_id VARCHAR, idempotency_key VARCHAR, name VARCHAR, source VARCHAR, format VARCHAR, sha256 VARCHAR,
         bytes BIGINT, state VARCHAR, "rows" BIGINT, rejected BIGINT, error VARCHAR, created_at TIMESTAMP,
         updated_at TIMESTAMP)""",
@@ -30,3 +35,6 @@ TABLES = (
 )
 
 CREATE_TABLES = tuple(f"CREATE TABLE IF NOT EXISTS {table}" for table in TABLES)
+
+#: What makes a file of an older version one of the next.
+UPGRADES = {1: ("ALTER TABLE quarantine ADD COLUMN record_time TIMESTAMP", f"CREATE TABLE {REPLAYS}")}

@@ -27,6 +27,11 @@ class SourceIds:
         self._last = max(self._known.values(), default=0)
         self._lock = threading.Lock()
 
+    def find(self, origin: Origin) -> int | None:
+        """Return the id of an origin, or None when nothing of it was ever stored."""
+        with self._lock:
+            return self._known.get(origin)
+
     def assign(self, cursor: Cursor, origins: Iterable[Origin], now_us: int) -> dict[Origin, int]:
         """Return the ids of `origins`, storing new ones in the transaction that is open on `cursor`."""
         wanted = dict.fromkeys(origins)

@@ -10,7 +10,8 @@ import numpy as np
 
 from cluster.config import IngestConfig
 from cluster.errors import Refused, Unreachable
-from cluster.records import Headers, Records
+from cluster.records import Batch, Headers, Records
+from cluster.stores.letters import fitted, letters_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,24 @@ class MemoryPartition:
             if count and size > self._max_bytes:
                 return messages[:count]
         return messages[: self._max_records]
+
+
+class MemoryDeadLetters:
+    """A DeadLetters on a MemoryTopic, which takes messages of up to `most_bytes`."""
+
+    trouble = ""
+
+    def __init__(self, topic: MemoryTopic, most_bytes: int = 1_000_000) -> None:
+        self._topic, self._most_bytes = topic, most_bytes
+
+    def send(self, batch: Batch) -> None:
+        """Add a message for each reject."""
+        self._topic.bounds(0)
+        for letter in (fitted(letter, self._most_bytes) for letter in letters_of(batch)):
+            self._topic.append(letter.value, key=letter.key, headers=letter.all_headers)
+
+    def close(self) -> None:
+        """Have nothing to let go of."""
 
 
 def _records(messages: Sequence[Message], first: int, next_offset: int) -> Records:

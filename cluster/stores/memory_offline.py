@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from cluster.errors import Fenced, Gap, NotFound, Refused
 from cluster.ingest.ledger import Partition, check_batch, partition_of
 from cluster.records import ROWS_SCHEMA, Batch, Origin, PartitionStart
 from cluster.stores.ports import Upload, UploadState
+from cluster.stores.replay_rules import check_replay, limited_to
 from cluster.stores.upload_rules import (
     AFTER_COMMIT,
     check_complete,
@@ -35,6 +37,9 @@ class MemoryOfflineStore:
     def __init__(self, now_us: Callable[[], int], patience_s: float = 5.0) -> None:
         self.committed: dict[Partition, list[Batch]] = {}
         self.files: dict[str, list[Batch]] = {}
+        self.replays: dict[str, Batch] = {}
+        self._replayed: set[tuple[Origin, int]] = set()
+        self._unpublished: list[str] = []
         self._starts: dict[Partition, PartitionStart] = {}
         self._versions: list[str] = []
         self._uploads: dict[str, Upload] = {}
@@ -140,10 +145,41 @@ class MemoryOfflineStore:
         """See OfflineStore."""
         if (state := self.get_upload(upload_id).state) not in AFTER_COMMIT:
             raise Refused(f"upload {upload_id} is {state}: its rows are not in history yet")
-        rows = [row for batch in self.files[upload_id] for row in batch.rows.to_pylist()]
-        rows.sort(key=lambda r: (r["event_timestamp"], r["created_at"], r["position"]))
-        newest = {(r["entity_id"], r["feature_name"]): r for r in rows if r["feature_name"] in features}
-        return iter([pa.Table.from_pylist(list(newest.values()), ROWS_SCHEMA)] if newest else [])
+        return _newest(self.files[upload_id], features)
+
+    def commit_replay(self, replay_id: str, of: Origin, batch: Batch) -> int:
+        """See OfflineStore."""
+        check_replay(of, batch)
+        with self._changed:
+            if replay_id in self.replays:
+                return self.replays[replay_id].events
+            rejected = {p for b in self._batches() if b.origin == of for p in b.rejects["position"].to_pylist()}
+            if not rejected:
+                raise NotFound(f"{of} has no rejects: nothing can be replayed")
+            asked = rejected & set(batch.rows["position"].to_pylist())
+            taken = sorted(p for p in asked if (of, p) not in self._replayed)
+            if taken:
+                self._replayed |= {(of, p) for p in taken}
+                rows, span = limited_to(batch.rows, taken), (taken[0], taken[-1] + 1)
+                self.replays[replay_id] = Batch(batch.origin, 0, *span, len(taken), rows, batch.rejects)
+                self._unpublished.append(replay_id)
+            return len(taken)
+
+    def unpublished_replays(self) -> list[str]:
+        """See OfflineStore."""
+        with self._changed:
+            return list(self._unpublished)
+
+    def replay_newest(self, replay_id: str, features: Sequence[str]) -> Iterator[pa.Table]:
+        """See OfflineStore."""
+        if replay_id not in self.replays:
+            raise NotFound(f"no replay is called '{replay_id}'")
+        return _newest([self.replays[replay_id]], features)
+
+    def finish_replay(self, replay_id: str) -> None:
+        """See OfflineStore."""
+        with self._changed, contextlib.suppress(ValueError):
+            self._unpublished.remove(replay_id)
 
     def get_upload(self, upload_id: str) -> Upload:
         """See OfflineStore."""
@@ -156,6 +192,9 @@ class MemoryOfflineStore:
         """See OfflineStore."""
         with self._changed:
             return sorted(self._uploads.values(), key=lambda u: (u.created_at, u.upload_id), reverse=True)[:limit]
+
+    def _batches(self) -> list[Batch]:
+        return [batch for group in (*self.committed.values(), *self.files.values()) for batch in group]
 
     def _may_wait(self, key: Partition, batch: Batch) -> bool:
         start = self._starts.get(key)
@@ -181,3 +220,10 @@ class MemoryOfflineStore:
     def _keep(self, upload: Upload) -> Upload:
         self._uploads[upload.upload_id] = upload
         return upload
+
+
+def _newest(batches: Sequence[Batch], features: Sequence[str]) -> Iterator[pa.Table]:
+    rows = [row for batch in batches for row in batch.rows.to_pylist()]
+    rows.sort(key=lambda r: (r["event_timestamp"], r["created_at"], r["position"]))
+    newest = {(r["entity_id"], r["feature_name"]): r for r in rows if r["feature_name"] in features}
+    return iter([pa.Table.from_pylist(list(newest.values()), ROWS_SCHEMA)] if newest else [])

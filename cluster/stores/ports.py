@@ -43,6 +43,36 @@ class RecordSource(Protocol):
         """Let go of the connection."""
 
 
+class DeadLetters(Protocol):
+    """Where the rejects of one partition go besides quarantine. Caller: one partition actor, one thread at a time."""
+
+    @property
+    def trouble(self) -> str:
+        """Return why rejects are in quarantine only, and what to do about it; empty when all is well."""
+
+    def send(self, batch: Batch) -> None:
+        """Return when every reject of `batch` is acknowledged; doing it again repeats them.
+
+        Raise RetryLater when the other side is away. What only a person can mend is told in `trouble` and raises
+        nothing: the rejects are in quarantine in any case.
+        """
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
+
+class NoDeadLetters:
+    """Meets DeadLetters where none are wanted."""
+
+    trouble = ""
+
+    def send(self, batch: Batch) -> None:
+        """Leave them to the quarantine."""
+
+    def close(self) -> None:
+        """Have nothing to let go of."""
+
+
 @dataclass(frozen=True, slots=True)
 class OnlineValues:
     """The answer to an online read, in columns: `[feature][entity]`, as asked for.
@@ -123,7 +153,8 @@ class Upload:
 class OfflineStore(Protocol):
     """History, ledger, quarantine and uploads: what the writer owns.
 
-    Caller: partition actors (`open_partition`, `commit`), the upload service (`*upload*`), the gateway (reads).
+    Caller: partition actors (`open_partition`, `commit`), the upload service (`*upload*`), the service of dead letters
+    (`*replay*`), the gateway (reads).
     Every method can be called again after a lost answer.
     """
 
@@ -166,6 +197,22 @@ class OfflineStore(Protocol):
 
     def upload_newest(self, upload_id: str, features: Sequence[str]) -> Iterator[pa.Table]:
         """Return the newest row of each (entity, feature) of a committed upload, for the online store."""
+
+    def commit_replay(self, replay_id: str, of: Origin, batch: Batch) -> int:
+        """Store rows of rejects of `of` and mark these as replayed, in one transaction; return how many there were.
+
+        `batch` has the origin `of.replayed_under(...)`, the positions of the rejects and no rejects of its own. One that
+        is marked already is left out, so that none is replayed twice. The same `replay_id` again gets the same answer.
+        """
+
+    def unpublished_replays(self) -> list[str]:
+        """Return committed replays that nobody has finished, oldest first."""
+
+    def replay_newest(self, replay_id: str, features: Sequence[str]) -> Iterator[pa.Table]:
+        """Return the newest row of each (entity, feature) of a replay, for the online store; raise NotFound."""
+
+    def finish_replay(self, replay_id: str) -> None:
+        """Note that the newest values of a replay are online."""
 
     def get_upload(self, upload_id: str) -> Upload:
         """Return an upload; raise NotFound."""

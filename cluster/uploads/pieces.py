@@ -10,10 +10,10 @@ from cluster.clock import now_us
 from cluster.config import IngestConfig
 from cluster.faults import Point, reach
 from cluster.ingest.files.decoder import compile_file_decoder
-from cluster.ingest.pipeline import to_outcome
+from cluster.ingest.pipeline import Raw, to_outcome
 from cluster.ingest.split import Piece
 from cluster.ingest.transform import compile_transform
-from cluster.records import Headers, Origin
+from cluster.records import Origin
 from cluster.registry.catalog import Catalog
 from cluster.stores.ports import OfflineStore
 
@@ -67,8 +67,8 @@ def run_piece(  # noqa: PLR0917 - a task's arguments travel by position
     decode = compile_file_decoder(catalog.source(source), catalog, ingest, piece.format)
     decoded = decode(piece, created_us, now_us())
 
-    def raw(position: int) -> tuple[bytes | None, bytes | None, Headers]:
-        return decoded.raw(position), None, ()
+    def raw(position: int) -> Raw:
+        return decoded.raw(position), None, (), created_us
 
     outcome = to_outcome(compile_transform(catalog, source), decoded.events, decoded.rejected, raw)
     reach(Point.PIECE_COMPUTED)

@@ -1,7 +1,7 @@
 """Rows, rejects, ledger and uploads against each other, one line for each origin.
 
-An origin is a partition or a file: versions of the registry give it several source ids, which count as one here, so
-that a position stored under two versions is found.
+An origin is a partition or a file, or the replays of its rejects: versions of the registry give it several source ids,
+which count as one here, so that a position stored under two versions is found.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ ORIGINS = """origins AS (
         FROM sources
     )"""
 
-_LABEL = "CASE WHEN topic IS NULL THEN 'upload ' || upload_id ELSE format('{}[{}]', topic, \"partition\") END AS label"
+# Where a record came from, whether at once or by a replay.
+_PLACE = "CASE WHEN topic IS NULL THEN 'upload ' || upload_id ELSE format('{}[{}]', topic, \"partition\") END"
+_LABEL = f"CASE WHEN kind = 'replay' THEN 'replays of ' ELSE '' END || {_PLACE} AS label"
 
 # One statement, so that all counts are of one moment. Positions are grouped without feature names, which makes it
 # several times faster: a bit for each name tells whether one came twice. With more than 63 names bits are shared, so it
@@ -60,7 +62,7 @@ _ORIGINS = f"""
     ),
     everything AS (
         SELECT DISTINCT origin, kind, topic, "partition", origins.upload_id, 0 AS nothing FROM origins
-        WHERE kind IN ('stream', 'upload')
+        WHERE kind IN ('stream', 'upload', 'replay')
     )
     SELECT {_LABEL.replace("upload_id", "coalesce(everything.upload_id, uploads.upload_id)")},
         everything.origin, kind, uploads.upload_id IS NOT NULL AS is_upload, state,
@@ -95,6 +97,25 @@ _TWICE = f"""
         SEMI JOIN (SELECT origin, position FROM quarantine JOIN origins USING (source_id)) USING (origin, position)
     )"""  # noqa: S608 - made of this module's constants
 
+# A reject is marked in the transaction that stores its rows, so each side has the other.
+_REPLAYED = f"""
+    WITH marked AS (
+        SELECT {_PLACE} AS place, position FROM quarantine JOIN sources USING (source_id) WHERE replayed_at IS NOT NULL
+    ), stored AS (
+        SELECT DISTINCT {_PLACE} AS place, position FROM features JOIN sources USING (source_id) WHERE kind = 'replay'
+    )
+    SELECT format('{{}}: position {{}} is marked as replayed, but has no rows of a replay', place, position) AS text
+        FROM marked ANTI JOIN stored USING (place, position)
+    UNION ALL
+    SELECT format('{{}}: position {{}} has rows of a replay, but is not marked as replayed', place, position)
+        FROM stored ANTI JOIN marked USING (place, position)"""  # noqa: S608 - made of this module's constants
+
+# A replay that is not finished keeps its gateway's attention, so it must be in the ledger.
+_REPLAYS = """
+    SELECT format('replay {}: {} records from position {} of source_id {} are not in the ledger', replay_id, events,
+        first_position, source_id) AS text
+    FROM replays ANTI JOIN batches USING (source_id, first_position, next_position, events)"""
+
 _UNKNOWN = """
     SELECT format('{}: {} rows of source_id {}, which is not in sources', name, n, coalesce(source_id::VARCHAR, 'NULL')) AS text
     FROM (
@@ -115,12 +136,15 @@ def checks(reads: Reads, found: Sequence[Origin]) -> Iterator[Check]:
     """Yield the checks over `origins`; asks the database again only for what looks wrong."""
     total = sum(o["stored_events"] + o["stored_rejects"] for o in found)
     streams = [o for o in found if o["kind"] == "stream"]
-    uploads = [o for o in found if o["kind"] != "stream"]
+    uploads = [o for o in found if o["kind"] not in ("stream", "replay")]
+    replayed = sum(o["stored_events"] for o in found if o["kind"] == "replay")
     yield Check("rows come from a known source", sum(o["stored_rows"] for o in found), *offenders(reads, _UNKNOWN))
     yield _once(reads, found, total)
     outside = [text for o in streams for text in _outside(o)]
     yield Check.of("positions lie inside the ledger", sum(o["stored_events"] + o["stored_rejects"] for o in streams), outside)
     yield Check.of("rows and rejects account for each event", total, [text for o in found for text in _unaccounted(o)])
+    amiss = offenders(reads, f"{_REPLAYED} UNION ALL {_REPLAYS}")
+    yield Check("replayed rejects have their rows, and no others", replayed, *amiss)
     yield Check.of("uploads are whole", len(uploads), [text for o in uploads for text in _half(o)])
 
 

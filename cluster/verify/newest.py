@@ -24,16 +24,19 @@ ENTITIES_AT_ONCE = 50_000
 Key = tuple[str, str]  # entity, feature
 
 _NEWEST = """
-    WITH {origins}, last AS (
-        SELECT entity_id, feature_name, origin, any_value(upload_id) AS upload_id,
+    WITH {origins}, unfinished AS (
+        SELECT origin FROM origins JOIN uploads USING (upload_id) WHERE kind = 'upload' AND state = 'COMMITTED'
+        UNION SELECT origin FROM origins JOIN replays USING (source_id) WHERE state = 'COMMITTED'
+    ), last AS (
+        SELECT entity_id, feature_name, origin,
             max({{'e': event_timestamp, 'c': created_at, 'p': position, 'v': value}}) AS newest
         FROM features JOIN origins USING (source_id)
         WHERE {wanted}
         GROUP BY entity_id, feature_name, origin
     )
     SELECT entity_id, feature_name, epoch_us(newest.e) AS event_us, epoch_us(newest.c) AS created_us, newest.v AS value,
-        coalesce(state = 'COMMITTED', false) AS on_its_way
-    FROM last LEFT JOIN uploads USING (upload_id)
+        origin IN (FROM unfinished) AS on_its_way
+    FROM last
     QUALIFY (newest.e, newest.c) = max((newest.e, newest.c)) OVER (PARTITION BY entity_id, feature_name)
     ORDER BY entity_id, feature_name"""
 
@@ -49,7 +52,7 @@ class Newest:
     """Rows by entity and feature, more than one for a key where origins are equally new. One entry for each row.
 
     `entity` and `feature` are indexes into `entities` and into the asked features. `on_its_way` says that the row came
-    in a file whose newest values are still being written to the online store.
+    in a file or a replay whose newest values are still being written to the online store.
     """
 
     entities: list[str]

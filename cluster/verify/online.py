@@ -1,8 +1,9 @@
 """Redis against history, while both go on being written to.
 
-Streams write Redis before they commit, uploads after. So with history read first and Redis second:
+Streams write Redis before they commit, uploads and replays after. So with history read first and Redis second:
 
-- online older than history, or missing: wrong, unless the newest row came in a file that is COMMITTED but not yet DONE;
+- online older than history, or missing: wrong, unless the newest row came in a file or by a replay that is COMMITTED but
+  not yet DONE;
 - online newer than history was, or unknown to it: right if exactly that row turns up in history soon;
 - same times, another value: look at both again, a later row with the same times may be on its way.
 

@@ -29,6 +29,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from grpc_status import rpc_status
 
 from cluster.config import GatewayConfig
+from cluster.dead_letters import DeadLetter, Place, ReplayProgress, Selection
+from cluster.dead_letters.selection import condition_of
 from cluster.errors import BadFile, Misconfigured, NotFound, OverLimit, RaytideError, Refused, RetryLater, Unreachable
 from cluster.gateway.arrow import to_chunks
 from cluster.gateway.server import SERVICES, GatewayServer
@@ -86,6 +88,10 @@ STATUS = StatusReport(
 )
 
 
+LETTER = DeadLetter(Place(12, "t", 1), "features", "bad_time", "'at' is no time", 6, NOW, None, NOW - 9, 40)
+REPLAYED = ReplayProgress(9, 7, 8, 4, 1, {"bad_time": 2}, {"no source reads it": 1})
+
+
 @dataclass
 class TwinUploads:
     """Takes files into memory, with the header checks of the real service."""
@@ -118,12 +124,39 @@ def _named(header: UploadHeader) -> dict[str, Any]:
     return {**{name: getattr(header, name) for name in names}, "bytes": header.size}
 
 
+class TwinLetters:
+    """One dead letter, and what was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def listed(self, selection: Selection, limit: int, /) -> tuple[list[DeadLetter], int]:
+        condition_of(selection, CATALOG)
+        self.asked.append((selection, limit))
+        return [LETTER], 12
+
+    def in_full(self, place: Place, /) -> DeadLetter:
+        if place != LETTER.place:
+            raise NotFound(f"{place} was not rejected")
+        return replace(LETTER, payload=b"{\xff", key=b"", headers=(("id", b"1"), ("id", b"2")))
+
+    def replay(self, selection: Selection, /) -> Iterator[ReplayProgress]:
+        yield from self.try_out(selection)
+        yield replace(REPLAYED, note="Redis is away")
+
+    def try_out(self, selection: Selection, /) -> Iterator[ReplayProgress]:
+        condition_of(selection, CATALOG)
+        self.asked.append(selection)
+        yield REPLAYED
+
+
 class Twin:
     """Meets Backend and Offline; `trouble` makes status fail, `gate` makes it wait."""
 
     def __init__(self) -> None:
         self.online = MemoryOnlineStore()
         self.uploads = TwinUploads()
+        self.dead_letters = TwinLetters()
         self.trouble: Exception | None = None
         self.gate = threading.Event()
         self.gate.set()
@@ -614,6 +647,55 @@ def test_verify_waits_as_told_and_reports(twin: Twin, client: RaytideClient) -> 
     assert twin.asked == {"wait_s": 2.5}
     with pytest.raises(Refused, match="wait_s: must be a number"):
         client.verify(-1)
+
+
+# ---- dead letters
+
+
+def test_dead_letters_are_listed_by_filters(twin: Twin, client: RaytideClient) -> None:
+    assert client.list_dead_letters() == ([LETTER], 12)
+    everything = Selection("features", "u1", "bad_time", 0, NOW, replayed=False, place=Place(0, upload_id="u1"))
+    client.list_dead_letters(everything, 3)
+    client.list_dead_letters(Selection(replayed=True, place=Place(5, "t", 0)))
+    assert twin.dead_letters.asked == [
+        (Selection(), 100),
+        (everything, 3),
+        (Selection(replayed=True, place=Place(5, "t", 0)), 100),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("selection", "field", "error"),
+    [
+        (Selection("featurs"), "selection.source", NotFound),
+        (Selection(reason="bad_tim"), "selection.reason", Refused),
+        (Selection(place=Place(1)), "selection.place", Refused),
+        (Selection(place=Place(1, "t", 0, "u1")), "selection.place", Refused),
+    ],
+)
+def test_a_wrong_filter_is_named(client: RaytideClient, selection: Selection, field: str, error: type[Refused]) -> None:
+    for call in (client.list_dead_letters, lambda s: list(client.replay_dead_letters(s))):
+        with pytest.raises(error, match=field):
+            call(selection)
+
+
+def test_a_list_has_a_limit(client: RaytideClient) -> None:
+    with pytest.raises(Refused, match="limit: must lie between"):
+        client.list_dead_letters(limit=10_001)
+
+
+def test_one_dead_letter_in_full(client: RaytideClient) -> None:
+    found = client.get_dead_letter(LETTER.place)
+    assert (found.payload, found.key, found.headers) == (b"{\xff", b"", (("id", b"1"), ("id", b"2")))
+    with pytest.raises(NotFound, match="place: t/1/13 was not rejected"):
+        client.get_dead_letter(Place(13, "t", 1))
+
+
+def test_a_replay_is_followed_to_its_end(twin: Twin, client: RaytideClient) -> None:
+    asked = Selection(reason="bad_time")
+    assert list(client.replay_dead_letters(asked)) == [REPLAYED, replace(REPLAYED, note="Redis is away")]
+    assert list(client.replay_dead_letters(asked, dry_run=True)) == [REPLAYED]
+    assert twin.dead_letters.asked == [asked, asked]
 
 
 # ---- errors, limits, health

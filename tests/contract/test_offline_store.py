@@ -14,7 +14,7 @@ from cluster.records import Batch, Origin, PartitionStart, SourceKind
 from cluster.stores.duckdb import DuckStore
 from cluster.stores.memory_offline import MemoryOfflineStore
 from cluster.stores.ports import Upload, UploadState
-from tests.batches import EPOCH_US, Row, make_batch, stream_batch
+from tests.batches import EPOCH_US, Row, make_batch, row_at, stream_batch
 
 Where = tuple[str | None, int | None, str | None]  # topic, partition, upload
 Fact = tuple[Where, int, str]  # and position, feature name or reason
@@ -39,10 +39,10 @@ def in_memory(_: Path) -> Iterator[Subject]:
     store = MemoryOfflineStore(count(EPOCH_US).__next__, PATIENCE_S)
 
     def batches() -> list[Batch]:
-        return [b for group in (*store.committed.values(), *store.files.values()) for b in group]
+        return [*store._batches(), *store.replays.values()]
 
     def ledger() -> list[Range]:
-        streams = [b for group in store.committed.values() for b in group]
+        streams = [*(b for group in store.committed.values() for b in group), *store.replays.values()]
         ranges = [(where(b.origin), b.first, b.next, b.epoch, b.events, len(b.rejects)) for b in streams]
         for upload_id in store.files:
             upload = store.get_upload(upload_id)
@@ -396,3 +396,112 @@ def test_origins_of_other_kinds_have_no_ledger_of_offsets(subject: Subject) -> N
     replay = Origin(SourceKind.REPLAY, 1, upload_id="u1")
     with pytest.raises(Refused, match="replay"):
         subject.store.commit(make_batch(replay, 1, (0, 1)))
+
+
+STREAM = Origin.stream("events", 0, 1)
+PLACE = ("events", 0, None)
+
+
+def rejecting(subject: Subject) -> None:
+    """Ten records of a stream; 2, 3, 5 and 7 are rejected."""
+    subject.store.open_partition("events", 0, 0)
+    subject.store.commit(stream_batch(1, 0, 10, rejected=[2, 3, 5, 7]))
+
+
+def replay_of(*positions: int, of: Origin = STREAM, version: int = 2) -> Batch:
+    rows = [row_at(p) for p in positions]
+    return make_batch(of.replayed_under(version), 0, (positions[0], positions[-1] + 1), rows)
+
+
+def replayed(subject: Subject, place: Where = PLACE) -> list[int]:
+    """Return the positions that have rows although they were rejected."""
+    rejected = {position for where_, position, _ in subject.rejects() if where_ == place}
+    return sorted(position for where_, position, _ in subject.rows() if where_ == place and position in rejected)
+
+
+def test_a_replay_stores_rows_marks_rejects_and_has_a_place_in_the_ledger(subject: Subject) -> None:
+    rejecting(subject)
+    assert subject.store.commit_replay("r1", STREAM, replay_of(3, 7)) == 2
+    assert replayed(subject) == [3, 7]
+    assert len(subject.rejects()) == 4, "quarantine keeps them"
+    assert sorted(subject.ledger()) == [(PLACE, 0, 10, 1, 6, 4), (PLACE, 3, 8, 0, 2, 0)]
+
+
+def test_the_same_replay_again_gets_the_same_answer(subject: Subject) -> None:
+    rejecting(subject)
+    for _ in range(2):
+        assert subject.store.commit_replay("r1", STREAM, replay_of(3, 7)) == 2
+    assert replayed(subject) == [3, 7]
+
+
+def test_nothing_is_replayed_twice(subject: Subject) -> None:
+    rejecting(subject)
+    assert subject.store.commit_replay("r1", STREAM, replay_of(3, 5)) == 2
+    assert subject.store.commit_replay("r2", STREAM, replay_of(3, 5, 7, version=3)) == 1
+    assert subject.store.commit_replay("r3", STREAM, replay_of(5, 7)) == 0
+    assert replayed(subject) == [3, 5, 7]
+    assert subject.store.unpublished_replays() == ["r1", "r2"]
+
+
+def test_what_was_not_rejected_is_not_replayed(subject: Subject) -> None:
+    rejecting(subject)
+    assert subject.store.commit_replay("r1", STREAM, replay_of(4, 5)) == 1
+    assert subject.store.commit_replay("r2", STREAM, replay_of(4)) == 0
+    assert replayed(subject) == [5]
+    assert len(subject.rows()) == 7
+    with pytest.raises(NotFound):
+        subject.store.commit_replay("r3", Origin.stream("events", 1, 1), replay_of(5, of=Origin.stream("events", 1, 1)))
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        stream_batch(1, 0, 2),
+        replay_of(3, of=Origin.stream("events", 1, 1)),
+        replay_of(3, of=FILE),
+        make_batch(STREAM.replayed_under(2), 0, (0, 4), [row_at(3)], rejected=[2]),
+        make_batch(STREAM.replayed_under(2), 0, (3, 3), [row_at(3)]),
+    ],
+)
+def test_an_impossible_replay_is_refused(subject: Subject, batch: Batch) -> None:
+    rejecting(subject)
+    with pytest.raises(Refused):
+        subject.store.commit_replay("r1", STREAM, batch)
+    assert replayed(subject) == []
+
+
+def test_rows_of_a_file_are_replayed_as_well(subject: Subject) -> None:
+    begin_file(subject)
+    append(subject, 0, 0, 5, rejected=(1, 4))
+    subject.store.commit_upload("u1", 1)
+    assert subject.store.commit_replay("r1", FILE, replay_of(4, of=FILE)) == 1
+    assert replayed(subject, (None, None, "u1")) == [4]
+    upload = subject.store.get_upload("u1")
+    assert (upload.rows, upload.rejected) == (3, 2), "what became of the file itself does not change"
+
+
+def test_a_replay_waits_until_its_newest_rows_are_online(subject: Subject) -> None:
+    rejecting(subject)
+    rows: list[Row] = [
+        ("a", "clicks", 1.0, EPOCH_US + 5, EPOCH_US, 2),
+        ("a", "clicks", 2.0, EPOCH_US + 9, EPOCH_US, 3),
+        ("a", "hidden", 9.0, EPOCH_US + 9, EPOCH_US, 3),
+        ("b", "clicks", None, EPOCH_US, EPOCH_US, 5),
+    ]
+    subject.store.commit_replay("r1", STREAM, make_batch(STREAM.replayed_under(2), 0, (2, 6), rows))
+    newest = [r for t in subject.store.replay_newest("r1", ["clicks"]) for r in t.to_pylist()]
+    assert sorted((r["entity_id"], r["value"], r["position"]) for r in newest) == [("a", 2.0, 3), ("b", None, 5)]
+    assert subject.store.unpublished_replays() == ["r1"]
+    for _ in range(2):
+        subject.store.finish_replay("r1")
+    assert subject.store.unpublished_replays() == []
+    with pytest.raises(NotFound):
+        subject.store.replay_newest("r9", ["clicks"])
+
+
+def test_two_replays_at_once_take_each_reject_once(subject: Subject) -> None:
+    rejecting(subject)
+    with ThreadPoolExecutor(4) as pool:
+        done = pool.map(lambda n: subject.store.commit_replay(f"r{n}", STREAM, replay_of(2, 3, 5, 7)), range(4))
+        assert sorted(done) == [0, 0, 0, 4]
+    assert replayed(subject) == [2, 3, 5, 7]

@@ -85,15 +85,30 @@ Path(sys.argv[1]).parent.mkdir(); held = duckdb.connect(sys.argv[1]); print("hel
         ("statement", "message"),
         [
             ("CREATE TABLE other(a INTEGER)", "not a Raytide file"),
-            (f"CREATE TABLE meta AS SELECT {SCHEMA_VERSION + 1}", "version"),
+            (f"CREATE TABLE meta AS SELECT {SCHEMA_VERSION + 1} AS schema_version", "version"),
         ],
     )
     def test_a_file_of_somebody_else_is_left_alone(self, tmp_path: Path, statement: str, message: str) -> None:
         path = str(tmp_path / "a.duckdb")
         with duckdb.connect(path) as other:
-            other.execute(statement.replace("SELECT 2", "SELECT 2 AS schema_version"))
+            other.execute(statement)
         with pytest.raises(Misconfigured, match=message):
             DuckDatabase(OfflineStoreConfig(path=path))
+
+    def test_a_file_of_the_first_version_is_brought_up_to_date(self, store: DuckStore, config: OfflineStoreConfig) -> None:
+        store.open_partition("events", 0, 0)
+        store.commit(stream_batch(1, 0, 2, rejected=[1]))
+        store.close()
+        with duckdb.connect(config.path) as first:
+            first.execute("ALTER TABLE quarantine DROP COLUMN record_time")
+            first.execute("DROP TABLE replays")
+            first.execute("UPDATE meta SET schema_version = 1")
+        again = DuckStore(config)
+        again.commit(stream_batch(1, 2, 4, rejected=[2]))
+        assert ask(again, "SELECT position, record_time FROM quarantine ORDER BY 1") == [(1, None), (2, None)]
+        assert again.commit_replay("r", STREAM, make_batch(STREAM.replayed_under(1), 0, (1, 2))) == 1
+        assert ask(again, "FROM meta") == [(SCHEMA_VERSION,)]
+        again.close()
 
     def test_no_statement_reaches_files_or_this_process_variables(self, store: DuckStore, tmp_path: Path) -> None:
         secret = pa.table({"a": [1]})
@@ -144,7 +159,7 @@ class TestRows:
         store.open_partition("events", 0, 0)
         store.commit(stream_batch(1, 0, 2, rejected=[1]))
         [row] = ask(store, "SELECT * EXCLUDE (source_id, received_at) FROM quarantine")
-        assert row == (1, "missing_field", "value", b"{}", b"key", '[["id", "MQ=="]]', None)
+        assert row == (1, "missing_field", "value", b"{}", b"key", '[["id", "MQ=="]]', None, None)
         [(received,)] = ask(store, "SELECT epoch_us(received_at) FROM quarantine")
         assert received >= EPOCH_US
 

@@ -13,9 +13,10 @@ import pytest
 
 from cluster.config import IngestConfig
 from cluster.errors import Fenced, Gap, RetryLater
+from cluster.ingest.batch import rejects_table
 from cluster.ingest.pipeline import Outcome, SourcePlan
 from cluster.ingest.stream import Ports, State, StreamLoop
-from cluster.records import REJECTS_SCHEMA, ROWS_SCHEMA, Batch, Origin, PartitionStart, Records
+from cluster.records import REJECTS_SCHEMA, ROWS_SCHEMA, Batch, Origin, PartitionStart, Reason, Records, Rejected
 
 ORIGIN = Origin.stream("clicks", 0, 1)
 BATCH = 10
@@ -76,6 +77,36 @@ class Plan:
         return Outcome(count, rows, REJECTS_SCHEMA.empty_table())
 
 
+class BadPlan(Plan):
+    """One row for each record of every second batch; the other batches are rejected as a whole."""
+
+    def run(self, records: Records, now_us: int) -> Outcome:
+        good = super().run(records, now_us)
+        if records.first % (2 * BATCH) == 0:
+            return good
+        rejected = [Rejected(int(p), Reason.MALFORMED_JSON, "", b"x") for p in records.positions]
+        return Outcome(0, good.rows.slice(0, 0), rejects_table(rejected))
+
+
+class Letters:
+    """Keeps the first position of each batch; fails the first `failures` times."""
+
+    def __init__(self, ledger: Ledger, failures: int = 0) -> None:
+        self.ledger, self.failures, self.sent, self.trouble = ledger, failures, list[int](), ""
+        self.failed = threading.Event()
+
+    def send(self, batch: Batch) -> None:
+        assert (batch.first, batch.next) not in self.ledger.committed, "a letter comes before the commit"
+        if self.failures:
+            self.failures -= 1
+            self.failed.set()
+            raise RetryLater("Kafka is away")
+        self.sent.append(batch.first)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
 class Online:
     """Keeps what it is given; fails the first `failures` times."""
 
@@ -133,6 +164,11 @@ class Slot:
 def loop(source: Source, ledger: Ledger, online: Online | None = None, slot: Slot | None = None) -> StreamLoop:
     ports = Ports(source, cast("Any", online or Online()), ledger, slot or Slot())
     return StreamLoop(ORIGIN, cast("SourcePlan", Plan()), ports, IngestConfig(), lambda: 1)
+
+
+def loop_with_rejects(source: Source, ledger: Ledger, letters: Letters) -> StreamLoop:
+    ports = Ports(source, cast("Any", Online()), ledger, Slot(), letters)
+    return StreamLoop(ORIGIN, cast("SourcePlan", BadPlan()), ports, IngestConfig(), lambda: 1)
 
 
 def run_dry(subject: StreamLoop, source: Source) -> None:
@@ -268,3 +304,46 @@ def test_positions_without_records_are_accounted_for() -> None:
     source.poll = poll_then_gap  # type: ignore[method-assign] # a topic that ends in a gap
     run_dry(loop(source, ledger), source)
     assert ledger.committed == [(0, 10), (10, 15)]
+
+
+def test_rejects_are_letters_before_they_are_committed_and_other_batches_cost_nothing() -> None:
+    source, ledger = Source(50), Ledger()
+    letters = Letters(ledger)
+    run_dry(loop_with_rejects(source, ledger, letters), source)
+    assert letters.sent == [10, 30]
+    assert ledger.committed[-1] == (40, 50)
+
+
+def test_letters_that_cannot_be_sent_pause_the_partition_and_hold_the_commit_back() -> None:
+    source, ledger = Source(50), Ledger()
+    letters = Letters(ledger, failures=10**9)
+    subject, stop = loop_with_rejects(source, ledger, letters), threading.Event()
+    runner = threading.Thread(target=subject.run, args=(stop,))
+    runner.start()
+    assert letters.failed.wait(10)
+    while subject.progress.state is not State.PAUSED:
+        runner.join(0.01)
+    assert subject.progress.note == "Kafka is away"
+    assert ledger.committed == [(0, 10)]
+    letters.failures = 0
+    assert source.dry.wait(30)
+    stop.set()
+    runner.join(10)
+    assert (letters.sent, ledger.committed[-1]) == ([10, 30], (40, 50))
+
+
+def test_a_writer_that_restarts_does_not_repeat_letters() -> None:
+    source, ledger = Source(50), Ledger({0: [RetryLater("restarting")], 10: [RetryLater("restarting")]})
+    letters = Letters(ledger)
+    run_dry(loop_with_rejects(source, ledger, letters), source)
+    assert (letters.sent, ledger.committed[-1]) == ([10, 30], (40, 50))
+
+
+def test_letters_in_trouble_are_told_while_the_stream_goes_on() -> None:
+    source, ledger = Source(30), Ledger()
+    letters = Letters(ledger)
+    letters.trouble = "not in topic clicks.dead-letters"
+    subject = loop_with_rejects(source, ledger, letters)
+    run_dry(subject, source)
+    assert subject.progress.note == "not in topic clicks.dead-letters"
+    assert ledger.committed[-1] == (20, 30)

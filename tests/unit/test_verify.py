@@ -19,6 +19,7 @@ from tests.verify_world import (
     LEDGER,
     NEWEST,
     ONCE,
+    REPLAYED,
     SOURCES,
     UPLOADS,
     World,
@@ -44,6 +45,7 @@ def test_a_healthy_store(world: World) -> None:
         ONCE: 9 + 10 + 8 + 3 + 2,
         INSIDE: 9 + 10 + 8 + 1,
         ACCOUNT: 9 + 10 + 8 + 3 + 2,
+        REPLAYED: 0,
         UPLOADS: 3,
         NEWEST: 4 + 4 + 4,
         HISTORY: 8,
@@ -246,3 +248,115 @@ def test_the_online_store_is_compared_in_parts(world: World, monkeypatch: pytest
     assert len(found[NEWEST]) == 4
     assert all("x" in text and "with another value" in text for text in found[NEWEST])
     assert np.isclose(world.clock.now, 10), "equal times may still settle"
+
+
+def replayed_world(state: str = "DONE") -> World:
+    """Return the healthy world after t[0]'s position 7 and up1's row 3 were replayed."""
+    world = healthy_world()
+    world.run(
+        """INSERT INTO sources VALUES (5, 'replay', 't', 0, NULL, 2, '2026-01-02'),
+            (6, 'replay', NULL, NULL, 'up1', 2, '2026-01-02')""",
+        """INSERT INTO features VALUES ('u3', 'a', 7, make_timestamp(999), make_timestamp(207), 5, 7),
+            ('u3', 'b', 7, make_timestamp(107), make_timestamp(207), 5, 7),
+            ('new', 'a', 3, make_timestamp(150), make_timestamp(200), 6, 3)""",
+        """INSERT INTO batches VALUES (5, 7, 8, 1, 2, 0, 0, now()::TIMESTAMP), (6, 3, 4, 1, 1, 0, 0, now()::TIMESTAMP)""",
+        "UPDATE quarantine SET replayed_at = now()::TIMESTAMP",
+        f"INSERT INTO replays VALUES ('r1', 5, 7, 8, 1, '{state}', now()::TIMESTAMP), ('r2', 6, 3, 4, 1, 'DONE', NULL)",
+    )
+    return world
+
+
+def test_replays_are_accounted_for() -> None:
+    world = replayed_world()
+    world.sync_online()
+    report = world.verify()
+    assert failing(report) == {}
+    assert {check.name: check.checked for check in report.checks if check.name in {ONCE, REPLAYED, UPLOADS}} == {
+        ONCE: 9 + 10 + 8 + 3 + 2 + 2,
+        REPLAYED: 2,
+        UPLOADS: 3,
+    }
+
+
+REPLAY_BREAKS: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {
+    "mark without rows": (
+        [
+            "INSERT INTO quarantine (source_id, position, replayed_at) VALUES (3, 8, now()::TIMESTAMP)",
+            "UPDATE batches SET rejected = 1 WHERE source_id = 3",
+        ],
+        {REPLAYED: "t[1]: position 8 is marked as replayed, but has no rows of a replay"},
+    ),
+    "rows of a mark gone": (
+        ["DELETE FROM features WHERE source_id = 6", "DELETE FROM batches WHERE source_id = 6", "DELETE FROM replays"],
+        {REPLAYED: "upload up1: position 3 is marked as replayed, but has no rows of a replay"},
+    ),
+    "mark gone": (
+        ["UPDATE quarantine SET replayed_at = NULL WHERE source_id = 1"],
+        {REPLAYED: "t[0]: position 7 has rows of a replay, but is not marked as replayed"},
+    ),
+    "reject gone": (
+        ["DELETE FROM quarantine WHERE source_id = 1", "UPDATE batches SET rejected = 0 WHERE source_id = 1"],
+        {REPLAYED: "t[0]: position 7 has rows of a replay, but is not marked as replayed"},
+    ),
+    "replay of what was not rejected": (
+        [
+            "INSERT INTO features SELECT * REPLACE (5 AS source_id) FROM features WHERE source_id = 2 AND position = 16",
+            'UPDATE batches SET events = 2, "rows" = 5, next_position = 17 WHERE source_id = 5',
+            "UPDATE replays SET events = 2, next_position = 17 WHERE source_id = 5",
+        ],
+        {REPLAYED: "t[0]: position 16 has rows of a replay, but is not marked as replayed"},
+    ),
+    "replayed under two versions": (
+        [
+            "INSERT INTO sources VALUES (7, 'replay', 't', 0, NULL, 3, '2026-01-02')",
+            "INSERT INTO features SELECT * REPLACE (7 AS source_id) FROM features WHERE source_id = 5",
+            "INSERT INTO batches SELECT * REPLACE (7 AS source_id) FROM batches WHERE source_id = 5",
+        ],
+        {
+            ONCE: "replays of t[0]: position 7 has ",
+            ACCOUNT: "replays of t[0]: 1 events are stored, the ledger counts 2",
+        },
+    ),
+    "ledger row gone": (
+        ["DELETE FROM batches WHERE source_id = 5"],
+        {
+            ACCOUNT: "replays of t[0]: 1 events are stored, the ledger counts 0",
+            REPLAYED: "replay r1: 1 records from position 7",
+        },
+    ),
+    "a row too few": (
+        ["DELETE FROM features WHERE source_id = 5 AND feature_name = 'b'"],
+        {ACCOUNT: "replays of t[0]: 1 rows are stored, the ledger counts 2"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REPLAY_BREAKS)
+def test_a_replay_that_is_broken_is_found_and_nothing_else(name: str) -> None:
+    world = replayed_world()
+    statements, expected = REPLAY_BREAKS[name]
+    world.run(*statements)
+    world.sync_online()
+    found = failing(world.verify())
+    assert set(found) == set(expected)
+    for check, text in expected.items():
+        assert found[check][0].startswith(text)
+
+
+def test_a_replay_may_still_be_on_its_way_to_redis() -> None:
+    world = replayed_world("COMMITTED")
+    world.clock.meanwhile = [lambda: None, world.sync_online]
+    world.run("DELETE FROM features WHERE source_id = 6", "DELETE FROM batches WHERE source_id = 6")
+    world.run("DELETE FROM replays WHERE source_id = 6", "UPDATE quarantine SET replayed_at = NULL WHERE source_id = 4")
+    assert failing(world.verify()) == {}
+    assert world.clock.now > 0
+
+
+@pytest.mark.parametrize(("state", "seconds"), [("COMMITTED", 10), ("DONE", 0)])
+def test_a_replay_that_never_reaches_redis(state: str, seconds: float) -> None:
+    world = replayed_world(state)
+    world.run("UPDATE features SET event_timestamp = make_timestamp(1) WHERE source_id = 6")
+    world.run("UPDATE features SET entity_id = 'u1' WHERE source_id = 6")
+    found = failing(world.verify())
+    assert set(found) == {NEWEST}
+    assert world.clock.now == pytest.approx(seconds)

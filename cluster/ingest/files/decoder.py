@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def _column_decoder(reader: Reader, source: AnySource, catalog: Catalog, ingest:
         events, _, invalid = validator(parsed, now_us)
         faults = [*rows.faults, *((int(rows.positions[index]), reason, detail) for index, reason, detail in invalid)]
         rejected = [Rejected(position, reason, detail, rows.raw(position)) for position, reason, detail in faults]
-        return DecodedPiece(events, sorted([*piece.faults, *rejected], key=lambda r: r.position), rows.raw)
+        return DecodedPiece(events, _in_order([*piece.faults, *rejected], created_us), rows.raw)
 
     return decode
 
@@ -75,7 +75,11 @@ def _json_decoder(source: AnySource, catalog: Catalog, ingest: IngestConfig) -> 
             timestamps=np.full(len(values), created_us, np.int64),
         )
         events, rejected = decode_records(records, now_us)
-        rejects = sorted([*piece.faults, *rejected], key=lambda r: r.position)
+        rejects = _in_order([*piece.faults, *rejected], created_us)
         return DecodedPiece(events, rejects, lambda position: values[int(np.searchsorted(positions, position))])
 
     return decode
+
+
+def _in_order(rejected: Iterable[Rejected], created_us: int) -> list[Rejected]:
+    return sorted((replace(r, time_us=created_us) for r in rejected), key=lambda r: r.position)

@@ -196,3 +196,139 @@ class RebuildOnlineResponse(_message.Message):
     ONLINE_FIELD_NUMBER: _ClassVar[int]
     online: OnlineStatus
     def __init__(self, online: _Optional[_Union[OnlineStatus, _Mapping]] = ...) -> None: ...
+
+class DeadLetterPlace(_message.Message):
+    __slots__ = ("position", "topic", "partition", "upload_id")
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    UPLOAD_ID_FIELD_NUMBER: _ClassVar[int]
+    position: int
+    topic: str
+    partition: int
+    upload_id: str
+    def __init__(self, position: _Optional[int] = ..., topic: _Optional[str] = ..., partition: _Optional[int] = ..., upload_id: _Optional[str] = ...) -> None: ...
+
+class DeadLetterSelection(_message.Message):
+    __slots__ = ("source", "upload_id", "reason", "since_us", "until_us", "replayed", "place")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    UPLOAD_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    SINCE_US_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_US_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    upload_id: str
+    reason: str
+    since_us: int
+    until_us: int
+    replayed: bool
+    place: DeadLetterPlace
+    def __init__(self, source: _Optional[str] = ..., upload_id: _Optional[str] = ..., reason: _Optional[str] = ..., since_us: _Optional[int] = ..., until_us: _Optional[int] = ..., replayed: _Optional[bool] = ..., place: _Optional[_Union[DeadLetterPlace, _Mapping]] = ...) -> None: ...
+
+class DeadLetterHeader(_message.Message):
+    __slots__ = ("name", "value")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: bytes
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
+
+class DeadLetter(_message.Message):
+    __slots__ = ("place", "source", "reason", "detail", "registry_version", "received_at_us", "replayed_at_us", "record_time_us", "payload_bytes", "payload", "key", "headers")
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_AT_US_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_AT_US_FIELD_NUMBER: _ClassVar[int]
+    RECORD_TIME_US_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    HEADERS_FIELD_NUMBER: _ClassVar[int]
+    place: DeadLetterPlace
+    source: str
+    reason: str
+    detail: str
+    registry_version: int
+    received_at_us: int
+    replayed_at_us: int
+    record_time_us: int
+    payload_bytes: int
+    payload: bytes
+    key: bytes
+    headers: _containers.RepeatedCompositeFieldContainer[DeadLetterHeader]
+    def __init__(self, place: _Optional[_Union[DeadLetterPlace, _Mapping]] = ..., source: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., registry_version: _Optional[int] = ..., received_at_us: _Optional[int] = ..., replayed_at_us: _Optional[int] = ..., record_time_us: _Optional[int] = ..., payload_bytes: _Optional[int] = ..., payload: _Optional[bytes] = ..., key: _Optional[bytes] = ..., headers: _Optional[_Iterable[_Union[DeadLetterHeader, _Mapping]]] = ...) -> None: ...
+
+class ListDeadLettersRequest(_message.Message):
+    __slots__ = ("selection", "limit")
+    SELECTION_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    selection: DeadLetterSelection
+    limit: int
+    def __init__(self, selection: _Optional[_Union[DeadLetterSelection, _Mapping]] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ListDeadLettersResponse(_message.Message):
+    __slots__ = ("letters", "total")
+    LETTERS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    letters: _containers.RepeatedCompositeFieldContainer[DeadLetter]
+    total: int
+    def __init__(self, letters: _Optional[_Iterable[_Union[DeadLetter, _Mapping]]] = ..., total: _Optional[int] = ...) -> None: ...
+
+class GetDeadLetterRequest(_message.Message):
+    __slots__ = ("place",)
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    place: DeadLetterPlace
+    def __init__(self, place: _Optional[_Union[DeadLetterPlace, _Mapping]] = ...) -> None: ...
+
+class GetDeadLetterResponse(_message.Message):
+    __slots__ = ("letter",)
+    LETTER_FIELD_NUMBER: _ClassVar[int]
+    letter: DeadLetter
+    def __init__(self, letter: _Optional[_Union[DeadLetter, _Mapping]] = ...) -> None: ...
+
+class ReplayDeadLettersRequest(_message.Message):
+    __slots__ = ("selection", "dry_run")
+    SELECTION_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    selection: DeadLetterSelection
+    dry_run: bool
+    def __init__(self, selection: _Optional[_Union[DeadLetterSelection, _Mapping]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class ReplayDeadLettersResponse(_message.Message):
+    __slots__ = ("total", "registry_version", "seen", "replayed", "taken", "rejected", "skipped", "note")
+    class RejectedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class SkippedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SEEN_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_FIELD_NUMBER: _ClassVar[int]
+    REJECTED_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    total: int
+    registry_version: int
+    seen: int
+    replayed: int
+    taken: int
+    rejected: _containers.ScalarMap[str, int]
+    skipped: _containers.ScalarMap[str, int]
+    note: str
+    def __init__(self, total: _Optional[int] = ..., registry_version: _Optional[int] = ..., seen: _Optional[int] = ..., replayed: _Optional[int] = ..., taken: _Optional[int] = ..., rejected: _Optional[_Mapping[str, int]] = ..., skipped: _Optional[_Mapping[str, int]] = ..., note: _Optional[str] = ...) -> None: ...

@@ -55,6 +55,21 @@ class AdminServiceStub:
                 request_serializer=featurestore_dot_v1_dot_admin__pb2.RebuildOnlineRequest.SerializeToString,
                 response_deserializer=featurestore_dot_v1_dot_admin__pb2.RebuildOnlineResponse.FromString,
                 _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/featurestore.v1.AdminService/ListDeadLetters',
+                request_serializer=featurestore_dot_v1_dot_admin__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_admin__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.GetDeadLetter = channel.unary_unary(
+                '/featurestore.v1.AdminService/GetDeadLetter',
+                request_serializer=featurestore_dot_v1_dot_admin__pb2.GetDeadLetterRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_admin__pb2.GetDeadLetterResponse.FromString,
+                _registered_method=True)
+        self.ReplayDeadLetters = channel.unary_stream(
+                '/featurestore.v1.AdminService/ReplayDeadLetters',
+                request_serializer=featurestore_dot_v1_dot_admin__pb2.ReplayDeadLettersRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_admin__pb2.ReplayDeadLettersResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -93,6 +108,30 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDeadLetters(self, request, context):
+        """Lists rejected records, newest first, without their payloads.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDeadLetter(self, request, context):
+        """Shows one rejected record in full. NOT_FOUND when the record at that place was not rejected.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayDeadLetters(self, request, context):
+        """Sends rejected records that are still open through the definitions in force, and says how far that is.
+
+        What passes is in history and marked, together or not at all; what does not stays open. It can be repeated, and be
+        done twice at once: nothing is replayed twice. It ends when the call is broken off.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -115,6 +154,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.RebuildOnline,
                     request_deserializer=featurestore_dot_v1_dot_admin__pb2.RebuildOnlineRequest.FromString,
                     response_serializer=featurestore_dot_v1_dot_admin__pb2.RebuildOnlineResponse.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=featurestore_dot_v1_dot_admin__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_admin__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'GetDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDeadLetter,
+                    request_deserializer=featurestore_dot_v1_dot_admin__pb2.GetDeadLetterRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_admin__pb2.GetDeadLetterResponse.SerializeToString,
+            ),
+            'ReplayDeadLetters': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReplayDeadLetters,
+                    request_deserializer=featurestore_dot_v1_dot_admin__pb2.ReplayDeadLettersRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_admin__pb2.ReplayDeadLettersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -226,6 +280,87 @@ class AdminService:
             '/featurestore.v1.AdminService/RebuildOnline',
             featurestore_dot_v1_dot_admin__pb2.RebuildOnlineRequest.SerializeToString,
             featurestore_dot_v1_dot_admin__pb2.RebuildOnlineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featurestore.v1.AdminService/ListDeadLetters',
+            featurestore_dot_v1_dot_admin__pb2.ListDeadLettersRequest.SerializeToString,
+            featurestore_dot_v1_dot_admin__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featurestore.v1.AdminService/GetDeadLetter',
+            featurestore_dot_v1_dot_admin__pb2.GetDeadLetterRequest.SerializeToString,
+            featurestore_dot_v1_dot_admin__pb2.GetDeadLetterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/featurestore.v1.AdminService/ReplayDeadLetters',
+            featurestore_dot_v1_dot_admin__pb2.ReplayDeadLettersRequest.SerializeToString,
+            featurestore_dot_v1_dot_admin__pb2.ReplayDeadLettersResponse.FromString,
             options,
             channel_credentials,
             insecure,

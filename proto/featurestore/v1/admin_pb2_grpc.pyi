@@ -47,6 +47,16 @@ class AdminServiceStub:
 
     Harmless at any time: newer values stay. It goes on when the call is broken off.
     """
+    ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListDeadLettersRequest, _admin_pb2.ListDeadLettersResponse]
+    """Lists rejected records, newest first, without their payloads."""
+    GetDeadLetter: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetDeadLetterRequest, _admin_pb2.GetDeadLetterResponse]
+    """Shows one rejected record in full. NOT_FOUND when the record at that place was not rejected."""
+    ReplayDeadLetters: _grpc.UnaryStreamMultiCallable[_admin_pb2.ReplayDeadLettersRequest, _admin_pb2.ReplayDeadLettersResponse]
+    """Sends rejected records that are still open through the definitions in force, and says how far that is.
+
+    What passes is in history and marked, together or not at all; what does not stays open. It can be repeated, and be
+    done twice at once: nothing is replayed twice. It ends when the call is broken off.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -66,6 +76,16 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Writes the newest of history to the online store again, and says how far it is until it is done.
 
     Harmless at any time: newer values stay. It goes on when the call is broken off.
+    """
+    ListDeadLetters: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListDeadLettersRequest, _admin_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
+    """Lists rejected records, newest first, without their payloads."""
+    GetDeadLetter: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetDeadLetterRequest, _admin_pb2.GetDeadLetterResponse]  # type: ignore[assignment]
+    """Shows one rejected record in full. NOT_FOUND when the record at that place was not rejected."""
+    ReplayDeadLetters: _aio.UnaryStreamMultiCallable[_admin_pb2.ReplayDeadLettersRequest, _admin_pb2.ReplayDeadLettersResponse]  # type: ignore[assignment]
+    """Sends rejected records that are still open through the definitions in force, and says how far that is.
+
+    What passes is in history and marked, together or not at all; what does not stays open. It can be repeated, and be
+    done twice at once: nothing is replayed twice. It ends when the call is broken off.
     """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -107,6 +127,34 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Writes the newest of history to the online store again, and says how far it is until it is done.
 
         Harmless at any time: newer values stay. It goes on when the call is broken off.
+        """
+
+    @_abc_1.abstractmethod
+    def ListDeadLetters(
+        self,
+        request: _admin_pb2.ListDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListDeadLettersResponse, _abc.Awaitable[_admin_pb2.ListDeadLettersResponse]]:
+        """Lists rejected records, newest first, without their payloads."""
+
+    @_abc_1.abstractmethod
+    def GetDeadLetter(
+        self,
+        request: _admin_pb2.GetDeadLetterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetDeadLetterResponse, _abc.Awaitable[_admin_pb2.GetDeadLetterResponse]]:
+        """Shows one rejected record in full. NOT_FOUND when the record at that place was not rejected."""
+
+    @_abc_1.abstractmethod
+    def ReplayDeadLetters(
+        self,
+        request: _admin_pb2.ReplayDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_admin_pb2.ReplayDeadLettersResponse], _abc.AsyncIterator[_admin_pb2.ReplayDeadLettersResponse]]:
+        """Sends rejected records that are still open through the definitions in force, and says how far that is.
+
+        What passes is in history and marked, together or not at all; what does not stays open. It can be repeated, and be
+        done twice at once: nothing is replayed twice. It ends when the call is broken off.
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
