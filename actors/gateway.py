@@ -94,6 +94,11 @@ class AppBackend:
         self._wait_for(self._ends(), wait_s)
         return verify(self.offline, self.online, self._catalog, self._ends).to_dict()
 
+    def resume_partition(self, topic: str, partition: int, allowed_rejects: int) -> PartitionReport:
+        """Ask the supervisor to let a HALTED partition go on."""
+        report: PartitionReport = Remote(SUPERVISOR, STATUS_SECONDS).call("resume", topic, partition, allowed_rejects)
+        return report
+
     def rebuild_online(self) -> Iterator[OnlineReport]:
         """Ask the supervisor, which rebuilds, and follow it."""
         # The supervisor is in another process, and asking is how one learns how far it is.

@@ -39,8 +39,8 @@ class Partition:
         self._stop = threading.Event()
         self._loop: StreamLoop | None = None
         self._outcome = Progress()
-        self._thread = threading.Thread(target=self._live, name=self._name, daemon=True)
-        self._thread.start()
+        self._allowed_rejects = 0
+        self._start()
 
     def __repr__(self) -> str:
         return self._name
@@ -50,11 +50,26 @@ class Partition:
         loop = self._loop
         return loop.progress if loop is not None else self._outcome
 
+    def resume(self, allowed_rejects: int) -> None:
+        """Go on after a halt, from the ledger's offset; until the next halt so many rejects do not count towards it.
+
+        Raise Refused when it is not HALTED.
+        """
+        if (state := self.status().state) is not State.HALTED:
+            raise Refused(f"{self._name} is {state}: only a HALTED partition has something to resume")
+        self._allowed_rejects = allowed_rejects
+        self._outcome = Progress()
+        self._start()
+
     def drain(self, seconds: float) -> Progress:
         """Stop reading, finish what is in flight, and say how far that got after at most `seconds`."""
         self._stop.set()
         self._thread.join(seconds)
         return self.status()
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._live, name=self._name, daemon=True)
+        self._thread.start()
 
     def _live(self) -> None:
         while not self._stop.is_set():
@@ -86,6 +101,7 @@ class Partition:
                 SourcePlan.compile(catalog, self._source.name, config.ingest),
                 Ports(source, online, WriterClient(), slot, dead_letters),
                 config.ingest,
+                allowed_rejects=self._allowed_rejects,
             )
             self._loop.run(self._stop)
         finally:

@@ -25,7 +25,7 @@ from cluster.errors import RaytideError, RetryLater, Unreachable
 from cluster.ingest.stream import Progress, State
 from cluster.rebuild import Mark, OnlineWatch, Parts
 from cluster.registry.definitions import StreamSource
-from cluster.status import OnlineReport, PartitionReport
+from cluster.status import OnlineReport, PartitionReport, unknown_partition
 from cluster.stores.kafka_admin import KafkaAdmin
 from cluster.stores.redis import RedisOnlineStore
 from cluster.telemetry import set_up_logs
@@ -76,6 +76,16 @@ class Supervisor:
     def online(self) -> OnlineReport:
         """Return what is known of the online store."""
         return self._watch.report
+
+    def resume(self, topic: str, partition: int, allowed_rejects: int) -> PartitionReport:
+        """Let a HALTED partition go on; raise NotFound when there is none, Refused when it is not halted."""
+        key = (topic, partition)
+        if key not in self._progress:
+            raise unknown_partition(key, self._progress)
+        remote = handles.Remote(handles.partition_name(*key), ANSWER_SECONDS)
+        remote.call("resume", allowed_rejects)
+        self._progress[key] = remote.call("status")
+        return self._status(key, self._progress[key])
 
     def drain(self, seconds: float) -> list[str]:
         """Let every partition finish what it has in flight; return one sentence for each that could not."""

@@ -164,6 +164,12 @@ class IngestConfig(Section):
     """A longer record is rejected as `too_large`."""
     max_future_skew_s: Annotated[int, Field(ge=0)] = 300
     """How far a time may lie ahead of this machine's clock before it is rejected."""
+    max_reject_run: Annotated[int, Field(ge=0)] = 1_000
+    """A partition that rejects more records in a row is HALTED, and the batch is not stored; 0 means no limit."""
+    max_reject_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """A partition that rejects more than this share of `reject_window` records is HALTED; 1 means no limit."""
+    reject_window: Positive = 10_000
+    """Records, one after another, over which the share is taken; it counts once so many were read."""
 
 
 class RayConfig(Section):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from cluster.errors import NotFound
 from cluster.stores.ports import Upload
 
 
@@ -43,6 +46,14 @@ class PartitionReport:
         if self.next_offset is None or self.end_offset is None:
             return None
         return max(0, self.end_offset - self.next_offset)
+
+
+def unknown_partition(wanted: tuple[str, int], known: Iterable[tuple[str, int]]) -> NotFound:
+    """Return the error for a partition that no source has."""
+    names = sorted(f"{topic} {number}" for topic, number in known)
+    close = difflib.get_close_matches(f"{wanted[0]} {wanted[1]}", names, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names) or 'none yet'}"
+    return NotFound(f"no partition {wanted[1]} of topic {wanted[0]} is read here: {hint}")
 
 
 @dataclass(frozen=True, slots=True)

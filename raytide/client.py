@@ -28,6 +28,7 @@ from cluster.errors import BadFile, Refused, RetryLater
 from cluster.gateway.arrow import from_chunks, to_chunks
 from cluster.gateway.convert import (
     online_from_proto,
+    partition_from_proto,
     progress_from_proto,
     status_from_proto,
     upload_from_proto,
@@ -40,7 +41,7 @@ from cluster.gateway.convert_letters import (
     selection_to_proto,
 )
 from cluster.gateway.failures import from_call
-from cluster.status import OnlineReport, StatusReport
+from cluster.status import OnlineReport, PartitionReport, StatusReport
 from cluster.stores.ports import UploadState
 from raytide.answers import OnlineFeatures, UploadProgressView, UploadView
 from raytide.transfer import FileMessages, describe
@@ -173,6 +174,16 @@ class RaytideClient:
         with self._translated():
             answer = self._admin.Verify(admin_pb2.VerifyRequest(wait_s=wait_s), timeout=self._timeout + wait_s)
         return verify_from_proto(answer)
+
+    def resume_partition(self, topic: str, partition: int, allowed_rejects: int = 0) -> PartitionReport:
+        """Let a HALTED partition go on; its next `allowed_rejects` rejects do not count towards the limit.
+
+        Raise NotFound when there is no such partition, Refused when it is not halted.
+        """
+        request = admin_pb2.ResumePartitionRequest(topic=topic, partition=partition, allowed_rejects=allowed_rejects)
+        with self._translated():
+            answer = self._admin.ResumePartition(request, timeout=self._timeout)
+        return partition_from_proto(answer.partition)
 
     def rebuild_online(self) -> Iterator[OnlineReport]:
         """Have the newest of history written to the online store again; yield how far that is, OK last.

@@ -13,7 +13,7 @@ from featurestore.v1 import admin_pb2, admin_pb2_grpc
 from cluster.errors import Refused
 from cluster.gateway.arrow import to_chunks
 from cluster.gateway.backend import Backend
-from cluster.gateway.convert import online_to_proto, status_to_proto, verify_to_proto
+from cluster.gateway.convert import online_to_proto, partition_to_proto, status_to_proto, verify_to_proto
 from cluster.gateway.convert_letters import letter_to_proto, place_from_proto, replay_to_proto, selection_from_proto
 from cluster.gateway.failures import AtFault, argument
 
@@ -76,6 +76,15 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         with _naming_the_filter():
             for progress in letters.try_out(selection) if request.dry_run else letters.replay(selection):
                 yield replay_to_proto(progress)
+
+    def ResumePartition(
+        self, request: admin_pb2.ResumePartitionRequest, _context: grpc.ServicerContext
+    ) -> admin_pb2.ResumePartitionResponse:
+        """Let a halted partition go on."""
+        if request.allowed_rejects < 0:
+            raise AtFault("allowed_rejects", Refused("must be 0 or more"))
+        report = self._backend.resume_partition(request.topic, request.partition, request.allowed_rejects)
+        return admin_pb2.ResumePartitionResponse(partition=partition_to_proto(report))
 
 
 @contextlib.contextmanager

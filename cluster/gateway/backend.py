@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from cluster.dead_letters import DeadLetter, Place, ReplayProgress, Selection
 from cluster.registry.catalog import Catalog
-from cluster.status import OnlineReport, StatusReport
+from cluster.status import OnlineReport, PartitionReport, StatusReport
 from cluster.stores.ports import OnlineStore, Upload
 from cluster.uploads.messages import UploadHeader, UploadProgress
 
@@ -89,6 +89,12 @@ class Backend(Protocol):
 
         Return {"ok", "checks": [{"name", "checked", "offenders", "examples"}], "partitions": [{"topic", "partition",
         "first", "next", "end", "behind"}]}.
+        """
+
+    def resume_partition(self, topic: str, partition: int, allowed_rejects: int, /) -> PartitionReport:
+        """Let a HALTED partition go on, and return how it is; the next `allowed_rejects` do not count towards its limit.
+
+        Raise NotFound when there is no such partition, Refused when it is not halted.
         """
 
     def rebuild_online(self) -> Iterator[OnlineReport]:

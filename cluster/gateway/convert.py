@@ -126,7 +126,7 @@ def status_to_proto(report: StatusReport) -> admin_pb2.GetStatusResponse:
         registry_version=report.registry_version,
         taken_at_us=report.taken_at,
         endpoints=admin_pb2.Endpoints(**asdict(report.endpoints)),
-        partitions=[admin_pb2.PartitionStatus(**asdict(p), lag=p.lag) for p in report.partitions],
+        partitions=[partition_to_proto(p) for p in report.partitions],
         limiter=admin_pb2.LimiterStatus(**asdict(report.limiter)),
         writer=admin_pb2.WriterStatus(**asdict(report.writer)),
         uploads=[upload_to_proto(upload) for upload in report.uploads],
@@ -142,7 +142,7 @@ def status_from_proto(message: admin_pb2.GetStatusResponse) -> StatusReport:
         registry_version=message.registry_version,
         taken_at=message.taken_at_us,
         endpoints=Endpoints(**fields(message.endpoints)),
-        partitions=tuple(_partition(p) for p in message.partitions),
+        partitions=tuple(partition_from_proto(p) for p in message.partitions),
         limiter=LimiterReport(
             **{
                 **limiter,
@@ -184,7 +184,13 @@ def verify_from_proto(message: admin_pb2.VerifyResponse) -> dict[str, Any]:
     }
 
 
-def _partition(message: admin_pb2.PartitionStatus) -> PartitionReport:
+def partition_to_proto(report: PartitionReport) -> admin_pb2.PartitionStatus:
+    """Return the message for a partition."""
+    return admin_pb2.PartitionStatus(**asdict(report), lag=report.lag)
+
+
+def partition_from_proto(message: admin_pb2.PartitionStatus) -> PartitionReport:
+    """Undo `partition_to_proto`."""
     found = fields(message)
     del found["lag"]  # computed from the offsets
     return PartitionReport(**found)

@@ -20,10 +20,11 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_whe
 
 from cluster.clock import now_us
 from cluster.config import IngestConfig
-from cluster.errors import Gap, RetryLater
+from cluster.errors import Gap, Refused, RetryLater
 from cluster.faults import Point, reach
 from cluster.ingest.merge import newest, online_rows
 from cluster.ingest.pipeline import SourcePlan
+from cluster.ingest.reject_limit import RejectCount, RejectLimit, TooMany
 from cluster.records import Batch, Origin, PartitionStart
 from cluster.stores.ports import DeadLetters, NoDeadLetters, OnlineStore, RecordSource
 
@@ -92,7 +93,10 @@ class Progress:
 
 
 class StreamLoop:
-    """Drives one partition for one epoch. `run` is called by one thread; `progress` may be read by any."""
+    """Drives one partition for one epoch. `run` is called by one thread; `progress` may be read by any.
+
+    The first `allowed_rejects` rejects do not count towards the limit.
+    """
 
     def __init__(
         self,
@@ -101,6 +105,8 @@ class StreamLoop:
         ports: Ports,
         ingest: IngestConfig,
         clock_us: Callable[[], int] = now_us,
+        *,
+        allowed_rejects: int = 0,
     ) -> None:
         self._origin, self._plan = origin, plan
         self._source, self._online, self._ledger, self._slot = ports.source, ports.online, ports.ledger, ports.slot
@@ -110,6 +116,8 @@ class StreamLoop:
         self._told_kafka = (time.monotonic(), -1)
         self._heard = time.monotonic()
         self._epoch = 0
+        limit = RejectLimit(ingest.max_reject_share, ingest.reject_window, ingest.max_reject_run)
+        self._rejects = RejectCount(limit, allowed_rejects)
         self._progress = Progress()
         self._oldest_since: float | None = None  # when the oldest batch in flight became the oldest
         self._trouble = ""  # also written by the storing thread, everything else by the running one alone
@@ -130,7 +138,7 @@ class StreamLoop:
         """Work until `stop` is set, then finish what is in flight.
 
         Raise Fenced when a successor took over, Gap when the ledger is elsewhere (build anew), RetryLater when the
-        writer or Kafka is away while starting, Refused when the stored offset no longer exists.
+        writer or Kafka is away while starting, Refused when the stored offset no longer exists or too much is rejected.
         """
         self._start()
         with ThreadPoolExecutor(1, thread_name_prefix="store") as storing:
@@ -161,11 +169,23 @@ class StreamLoop:
         self._slot.hold()
         outcome = self._plan.run(records, self._clock_us())
         reach(Point.TRANSFORMED)
+        if too_many := self._rejects.take(records.positions, outcome.rejects):
+            self._halt(too_many, records.first, stop)
         batch = outcome.batch(self._origin, self._epoch, (records.first, records.next))
         # Said before the batch can reach Redis: a rebuild of Redis waits until everything up to here is committed.
         self._note(read=batch.next, in_flight=len(self._in_flight) + 1)
         self._in_flight.append((batch, storing.submit(self._store, batch, stop)))
         self._oldest_since = self._oldest_since or time.monotonic()
+
+    def _halt(self, too_many: TooMany, first: int, stop: threading.Event) -> None:
+        """Finish what came before the batch at `first`, and give the partition up to a person."""
+        self._drain(stop)
+        topic, partition = self._origin.topic, self._origin.partition
+        raise Refused(
+            f"{too_many.exceeded}, most of them {too_many.reason}, such as offset {too_many.position}. Nothing from offset "
+            f"{first} on was stored. Correct the producer or the definitions and run "
+            f"`raytide partitions resume {topic} {partition}`; with --allow-rejects N the next N go to quarantine, uncounted",
+        )
 
     def _rest(self) -> None:
         if not self._in_flight:

@@ -203,6 +203,10 @@ class Twin:
         self.asked = {"wait_s": wait_s}
         return REPORT
 
+    def resume_partition(self, topic: str, partition: int, allowed_rejects: int) -> PartitionReport:
+        self.asked = {"resumed": (topic, partition, allowed_rejects)}
+        return next(p for p in STATUS.partitions if (p.topic, p.partition) == (topic, partition))
+
     def rebuild_online(self) -> Iterator[OnlineReport]:
         yield STATUS.online
         if self.trouble is not None:
@@ -628,6 +632,13 @@ def test_sql_that_writes_is_refused_by_field(channel: grpc.Channel) -> None:
         "statement",
         "statement: only SELECT is allowed: this statement writes",
     )
+
+
+def test_a_halted_partition_is_let_go_on(twin: Twin, client: RaytideClient) -> None:
+    assert client.resume_partition("t", 1, 500) == STATUS.partitions[1]
+    assert twin.asked == {"resumed": ("t", 1, 500)}
+    with pytest.raises(Refused, match="allowed_rejects: must be 0 or more"):
+        client.resume_partition("t", 1, -1)
 
 
 def test_a_rebuild_is_followed_to_its_end(client: RaytideClient) -> None:

@@ -44,10 +44,14 @@ def after_answer(world: World, since: float) -> float:
     return time.time() - since
 
 
+def after_commit_of(world: World, since: float, topic: str, partition: int) -> float:
+    """Return the seconds from `since` to the first commit of a partition after it."""
+    return _first(world, since, f"topic = '{topic}' AND \"partition\" = {partition}")
+
+
 def after_every_partition(world: World, since: float) -> float:
     """Return the seconds from `since` until every partition has committed something."""
-    places = [(row["topic"], row["partition"]) for row in world.sql(EPOCHS)]
-    return max(_first(world, since, f"topic = '{topic}' AND \"partition\" = {partition}") for topic, partition in places)
+    return max(after_commit_of(world, since, row["topic"], row["partition"]) for row in world.sql(EPOCHS))
 
 
 def replaced(world: World, name: str, old: int) -> int:

@@ -37,7 +37,7 @@ class Traffic:
     """Sends from `__enter__` to `finish`. The same seed sends the same events and files, with times of now."""
 
     def __init__(self, world: World, truth: Truth, seed: int, profile: Profile = PROFILE) -> None:
-        self._world, self._truth = world, truth
+        self._world, self.truth = world, truth
         self._settings = Settings(
             bootstrap_servers=world.bootstrap,
             profile=profile,
@@ -56,10 +56,10 @@ class Traffic:
 
     def __enter__(self) -> Self:
         logging.getLogger("kafka").setLevel(logging.CRITICAL)  # brokers that are away are the purpose
-        before = self._truth.acknowledged
+        before = self.truth.acknowledged
         for thread in self._threads:
             thread.start()
-        eventually(lambda: self._truth.acknowledged > before + 500 or self._failures, "traffic flows")
+        eventually(lambda: self.truth.acknowledged > before + 500 or self._failures, "traffic flows")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -78,8 +78,8 @@ class Traffic:
 
     def another_thousand(self) -> None:
         """Return when a thousand more events have been acknowledged."""
-        before = self._truth.acknowledged
-        eventually(lambda: self._truth.acknowledged > before + 1_000 or self._failures, "traffic goes on")
+        before = self.truth.acknowledged
+        eventually(lambda: self.truth.acknowledged > before + 1_000 or self._failures, "traffic goes on")
 
     def _stream(self) -> None:
         self._guarded(self._run_generator)
@@ -93,7 +93,7 @@ class Traffic:
                 return
             settings = replace(self._settings, seed=self._settings.seed + number * NEXT_SEED, start=datetime.now(UTC))
             with contextlib.suppress(RaytideError):
-                run(settings, self._truth.observe, self._run_stop)
+                run(settings, self.truth.observe, self._run_stop)
             number += 1
             self._stop.wait(BETWEEN_TRIES_S)
 
@@ -123,7 +123,7 @@ class Traffic:
             return upload.upload_id if upload.state == "DONE" else ""
 
         upload_id = eventually(done, f"{file.name} is DONE", END_SECONDS, BETWEEN_TRIES_S)
-        self._truth.uploaded(upload_id, file.events)
+        self.truth.uploaded(upload_id, file.events)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:

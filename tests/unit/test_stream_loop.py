@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from cluster.config import IngestConfig
-from cluster.errors import Fenced, Gap, RetryLater
+from cluster.errors import Fenced, Gap, Refused, RetryLater
 from cluster.ingest.batch import rejects_table
 from cluster.ingest.pipeline import Outcome, SourcePlan
 from cluster.ingest.stream import Ports, State, StreamLoop
@@ -347,3 +347,23 @@ def test_letters_in_trouble_are_told_while_the_stream_goes_on() -> None:
     run_dry(subject, source)
     assert subject.progress.note == "not in topic clicks.dead-letters"
     assert ledger.committed[-1] == (20, 30)
+
+
+def test_too_many_rejects_halt_it_after_what_came_before_is_durable() -> None:
+    source, ledger, letters = Source(40), Ledger(), Letters(Ledger())
+    ports = Ports(source, cast("Any", Online()), ledger, Slot(), letters)
+    subject = StreamLoop(ORIGIN, cast("SourcePlan", BadPlan()), ports, IngestConfig(max_reject_run=9), lambda: 1)
+    with pytest.raises(Refused, match="raytide partitions resume clicks 0") as caught:
+        subject.run(threading.Event())
+    assert ledger.committed == [(0, 10)]
+    assert not letters.sent
+    assert "10 records in a row were rejected" in str(caught.value)
+    assert "Nothing from offset 10 on was stored" in str(caught.value)
+
+
+def test_allowed_rejects_let_it_go_on() -> None:
+    source, ledger = Source(40), Ledger()
+    ports = Ports(source, cast("Any", Online()), ledger, Slot(), Letters(ledger))
+    ingest = IngestConfig(max_reject_run=9)
+    run_dry(StreamLoop(ORIGIN, cast("SourcePlan", BadPlan()), ports, ingest, lambda: 1, allowed_rejects=20), source)
+    assert ledger.committed[-1] == (30, 40)

@@ -332,3 +332,19 @@ class ReplayDeadLettersResponse(_message.Message):
     skipped: _containers.ScalarMap[str, int]
     note: str
     def __init__(self, total: _Optional[int] = ..., registry_version: _Optional[int] = ..., seen: _Optional[int] = ..., replayed: _Optional[int] = ..., taken: _Optional[int] = ..., rejected: _Optional[_Mapping[str, int]] = ..., skipped: _Optional[_Mapping[str, int]] = ..., note: _Optional[str] = ...) -> None: ...
+
+class ResumePartitionRequest(_message.Message):
+    __slots__ = ("topic", "partition", "allowed_rejects")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_REJECTS_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    partition: int
+    allowed_rejects: int
+    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., allowed_rejects: _Optional[int] = ...) -> None: ...
+
+class ResumePartitionResponse(_message.Message):
+    __slots__ = ("partition",)
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    partition: PartitionStatus
+    def __init__(self, partition: _Optional[_Union[PartitionStatus, _Mapping]] = ...) -> None: ...

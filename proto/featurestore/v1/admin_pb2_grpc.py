@@ -70,6 +70,11 @@ class AdminServiceStub:
                 request_serializer=featurestore_dot_v1_dot_admin__pb2.ReplayDeadLettersRequest.SerializeToString,
                 response_deserializer=featurestore_dot_v1_dot_admin__pb2.ReplayDeadLettersResponse.FromString,
                 _registered_method=True)
+        self.ResumePartition = channel.unary_unary(
+                '/featurestore.v1.AdminService/ResumePartition',
+                request_serializer=featurestore_dot_v1_dot_admin__pb2.ResumePartitionRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_admin__pb2.ResumePartitionResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -132,6 +137,15 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResumePartition(self, request, context):
+        """Lets a HALTED partition go on from where its ledger ends.
+
+        NOT_FOUND when there is no such partition, FAILED_PRECONDITION when it is not halted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -169,6 +183,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ReplayDeadLetters,
                     request_deserializer=featurestore_dot_v1_dot_admin__pb2.ReplayDeadLettersRequest.FromString,
                     response_serializer=featurestore_dot_v1_dot_admin__pb2.ReplayDeadLettersResponse.SerializeToString,
+            ),
+            'ResumePartition': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumePartition,
+                    request_deserializer=featurestore_dot_v1_dot_admin__pb2.ResumePartitionRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_admin__pb2.ResumePartitionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -361,6 +380,33 @@ class AdminService:
             '/featurestore.v1.AdminService/ReplayDeadLetters',
             featurestore_dot_v1_dot_admin__pb2.ReplayDeadLettersRequest.SerializeToString,
             featurestore_dot_v1_dot_admin__pb2.ReplayDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumePartition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featurestore.v1.AdminService/ResumePartition',
+            featurestore_dot_v1_dot_admin__pb2.ResumePartitionRequest.SerializeToString,
+            featurestore_dot_v1_dot_admin__pb2.ResumePartitionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,11 @@ class AdminServiceStub:
     What passes is in history and marked, together or not at all; what does not stays open. It can be repeated, and be
     done twice at once: nothing is replayed twice. It ends when the call is broken off.
     """
+    ResumePartition: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ResumePartitionRequest, _admin_pb2.ResumePartitionResponse]
+    """Lets a HALTED partition go on from where its ledger ends.
+
+    NOT_FOUND when there is no such partition, FAILED_PRECONDITION when it is not halted.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -86,6 +91,11 @@ class AdminServiceAsyncStub(AdminServiceStub):
 
     What passes is in history and marked, together or not at all; what does not stays open. It can be repeated, and be
     done twice at once: nothing is replayed twice. It ends when the call is broken off.
+    """
+    ResumePartition: _aio.UnaryUnaryMultiCallable[_admin_pb2.ResumePartitionRequest, _admin_pb2.ResumePartitionResponse]  # type: ignore[assignment]
+    """Lets a HALTED partition go on from where its ledger ends.
+
+    NOT_FOUND when there is no such partition, FAILED_PRECONDITION when it is not halted.
     """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -155,6 +165,17 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
 
         What passes is in history and marked, together or not at all; what does not stays open. It can be repeated, and be
         done twice at once: nothing is replayed twice. It ends when the call is broken off.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumePartition(
+        self,
+        request: _admin_pb2.ResumePartitionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ResumePartitionResponse, _abc.Awaitable[_admin_pb2.ResumePartitionResponse]]:
+        """Lets a HALTED partition go on from where its ledger ends.
+
+        NOT_FOUND when there is no such partition, FAILED_PRECONDITION when it is not halted.
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
