@@ -67,7 +67,7 @@ def run_piece(  # noqa: PLR0917 - a task's arguments travel by position
     decoded = decode(piece, created_us, time.time_ns() // 1000)
 
     def raw(position: int) -> Raw:
-        return decoded.raw(position), None, (), created_us
+        return decoded.raw(position), None, decoded.around, created_us
 
     outcome = to_outcome(compile_transform(catalog, source), decoded.events, decoded.rejected, raw)
     span = (piece.first_row, piece.first_row + piece.rows)

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 from kafka import KafkaAdminClient
+from kafka.errors import KafkaError, KafkaTimeoutError, TopicAuthorizationFailedError, UnknownError
 
 from cluster.config import IngestConfig, KafkaConfig
-from cluster.errors import Unreachable
+from cluster.errors import RetryLater, Unreachable
 from cluster.ingest.batch import rejects_table
 from cluster.records import ROWS_SCHEMA, Batch, Headers, Origin, Reason, Rejected
 from cluster.stack import manager, state
@@ -196,6 +197,24 @@ def test_none_are_wanted(unused_port: int, topic: str) -> None:
     letters = open_dead_letters(off, f"127.0.0.1:{unused_port}", topic)
     letters.send(batch(topic, [bad(1, b"x")]))
     letters.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "is_for_people"),
+    [(TopicAuthorizationFailedError(), True), (UnknownError(), False), (KafkaTimeoutError(), False)],
+)
+def test_only_what_a_person_must_mend_lets_the_stream_go_on(
+    monkeypatch: pytest.MonkeyPatch, topic: str, error: KafkaError, *, is_for_people: bool
+) -> None:
+    letters = KafkaDeadLetters(KAFKA, "nobody:1", topic)
+
+    def fail(_letters: object) -> None:
+        raise error
+
+    monkeypatch.setattr(letters, "_deliver_fitted", fail)
+    with contextlib.nullcontext() if is_for_people else pytest.raises(RetryLater):
+        letters.send(batch(topic, [bad(1, b"x")]))
+    assert bool(letters.trouble) is is_for_people
 
 
 def test_a_broker_that_freezes_is_away_and_nothing_is_left_over(tmp_path_factory: pytest.TempPathFactory, topic: str) -> None:
