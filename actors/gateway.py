@@ -17,7 +17,7 @@ import structlog
 
 from actors.clients import WriterClient
 from actors.handles import LIMITER, SUPERVISOR, Remote, quietly
-from actors.replay import RayChunkRunner
+from actors.replay import RayPartRunner
 from actors.upload import RayPieceRunner
 from cluster.app import App
 from cluster.clock import now_us
@@ -57,7 +57,7 @@ class AppBackend:
             max_record_bytes=app.config.ingest.max_record_bytes,
         )
         parts = DeadLetterParts(
-            self.offline, self.online, self.catalog, RayChunkRunner(app.config.ingest, name), app.config.ingest
+            self.offline, self.online, self.catalog, RayPartRunner(app.config.ingest, name), app.config.ingest
         )
         self.dead_letters = DeadLetterService(parts)
         self.address = ""

@@ -4,16 +4,17 @@
 `service` (the whole, and what a crash left).
 """
 
-from cluster.dead_letters.compute import ChunkRunner, LocalChunkRunner, compute
+from cluster.dead_letters.compute import LocalPartRunner, Part, PartRunner, compute
 from cluster.dead_letters.letters import DeadLetter
 from cluster.dead_letters.selection import Place, Selection
 from cluster.dead_letters.service import DeadLetterService, ReplayProgress
 
 __all__ = [
-    "ChunkRunner",
     "DeadLetter",
     "DeadLetterService",
-    "LocalChunkRunner",
+    "LocalPartRunner",
+    "Part",
+    "PartRunner",
     "Place",
     "ReplayProgress",
     "Selection",

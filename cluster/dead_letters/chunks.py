@@ -5,27 +5,30 @@ What is rejected while a replay runs is not part of it: each group ends where it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from cluster.config import IngestConfig
+from cluster.dead_letters.compute import Part
 from cluster.dead_letters.letters import source_of
 from cluster.dead_letters.selection import TABLES, Condition
+from cluster.ingest.batch import headers_of
+from cluster.ingest.files.csv_again import BROKEN_ROWS
+from cluster.ingest.files.piece import Format
 from cluster.records import Origin, Reason, Records, SourceKind
 from cluster.registry.catalog import Catalog
 from cluster.verify.report import Reads, rows
 
 NO_SOURCE = "no source of the definitions in force reads it"
-NOT_WHOLE = "a row of a {} file is kept as text without its columns: correct it and upload it as a file of its own"
+NOT_WHOLE = "a row of a Parquet file is kept as text for people, without its types: upload it as a file of its own"
+NO_COLUMNS = "the columns of its CSV file are too long to be kept with each row: upload it as a file of its own"
+BROKEN = "it is no row of its file's columns: upload it, corrected, as a file of its own"
 ONLY_A_PART = "only the start of a row that is too large was kept: upload it as a file of its own"
 NO_TIME = "it was rejected by a Raytide that did not keep the message's time"
-
-#: The only format whose rows are kept as they came and mean something without the file around them.
-_WHOLE_ROWS = "jsonl"
 
 _GROUPS = """
     SELECT source_id, s.kind, s.registry_version, s.topic, s."partition", s.upload_id, u.source, u.format,
@@ -34,11 +37,12 @@ _GROUPS = """
 # Sizes first: the payloads of all that is left could be too much.
 _BOUND = """
     SELECT max(position) AS last FROM (
-        SELECT q.position, row_number() OVER in_order AS n, sum(coalesce(octet_length(q.payload), 0)) OVER in_order AS size
+        SELECT q.position, row_number() OVER in_order AS n,
+            sum(coalesce(octet_length(q.payload), 0) + coalesce(strlen(q.headers), 0)) OVER in_order AS size
         FROM {tables} WHERE {where} WINDOW in_order AS (ORDER BY q.position ROWS UNBOUNDED PRECEDING)
     ) WHERE n = 1 OR (n <= ? AND size <= ?)"""
 _ROWS = """
-    SELECT q.position, q.reason, q.payload, epoch_us(coalesce(q.record_time, u.created_at)) AS record_time
+    SELECT q.position, q.reason, q.payload, q.headers, epoch_us(coalesce(q.record_time, u.created_at)) AS record_time
     FROM {tables} WHERE {where} ORDER BY q.position"""
 
 
@@ -58,18 +62,18 @@ class Group:
         """Return why none of them can be replayed, or an empty text."""
         if not self.source:
             return NO_SOURCE
-        if self.format not in ("", _WHOLE_ROWS):
-            return NOT_WHOLE.format(self.format)
+        if self.format == Format.PARQUET:
+            return NOT_WHOLE
         return ""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some records of a group, `count` of them, and why others of the same positions cannot be replayed, with numbers."""
+    """Rejects of a group, `count` of them: those of `part` can be replayed, the others are counted by why not."""
 
-    records: Records
+    part: Part
     count: int
-    skipped: dict[str, int]
+    skipped: Mapping[str, int]
 
 
 def groups_of(reads: Reads, catalog: Catalog, where: Condition) -> list[Group]:
@@ -102,14 +106,19 @@ def _group(row: dict[str, Any], catalog: Catalog) -> Group:
 
 
 def _chunk(found: pa.Table, group: Group) -> Chunk:
-    count = found.num_rows
-    partial = np.zeros(count, np.bool_)
-    if group.origin.kind is SourceKind.UPLOAD:
-        partial = np.array([reason == Reason.TOO_LARGE for reason in found["reason"].to_pylist()], np.bool_)
-    timeless = ~partial & found["record_time"].is_null().to_numpy()
-    counts = {ONLY_A_PART: int(partial.sum()), NO_TIME: int(timeless.sum())}
-    whole = found.filter(pa.array(~(partial | timeless)))
-    return Chunk(_records(whole), count, {why: n for why, n in counts.items() if n})
+    whys = [_why_not(row, group) for row in found.select(["reason", "headers", "record_time"]).to_pylist()]
+    whole = found.filter(pa.array([not why for why in whys], pa.bool_()))
+    kept = headers_of(whole["headers"][0].as_py()) if group.format == Format.CSV and whole.num_rows else ()
+    return Chunk(Part(group.source, _records(whole), kept), found.num_rows, Counter(why for why in whys if why))
+
+
+def _why_not(row: dict[str, Any], group: Group) -> str:
+    """Return why a record cannot be replayed, or an empty text."""
+    if group.origin.kind is SourceKind.UPLOAD and row["reason"] == Reason.TOO_LARGE:
+        return ONLY_A_PART
+    if group.format == Format.CSV and row["headers"] is None:
+        return BROKEN if row["reason"] in BROKEN_ROWS else NO_COLUMNS
+    return NO_TIME if row["record_time"] is None else ""
 
 
 def _records(found: pa.Table) -> Records:

@@ -26,7 +26,7 @@ from tenacity import (
 
 from cluster.config import IngestConfig
 from cluster.dead_letters.chunks import Group, chunks_of, groups_of
-from cluster.dead_letters.compute import ChunkRunner
+from cluster.dead_letters.compute import PartRunner
 from cluster.dead_letters.letters import DeadLetter, in_full, listed
 from cluster.dead_letters.selection import Place, Selection, condition_of
 from cluster.errors import RaytideError, RetryLater
@@ -76,7 +76,7 @@ class Parts:
     offline: History
     online: OnlineStore
     catalog: Callable[[], Catalog]
-    runner: ChunkRunner
+    runner: PartRunner
     ingest: IngestConfig
 
 
@@ -143,8 +143,8 @@ class DeadLetterService:
             for chunk in chunks_of(parts.offline, group, where, parts.ingest):
                 self._check_stop()
                 progress = _after(progress, chunk.count, skipped=chunk.skipped)
-                if len(chunk.records):
-                    outcome = parts.runner.run(job, catalog, group.source, chunk.records)
+                if len(chunk.part.records):
+                    outcome = parts.runner.run(job, catalog, chunk.part)
                     replayed, note = store(catalog, group, outcome) if outcome.events else (0, "")
                     progress = _with(progress, outcome, replayed, note)
                 yield progress

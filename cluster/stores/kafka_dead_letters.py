@@ -9,7 +9,17 @@ from typing import Any
 
 import structlog
 from kafka import KafkaProducer
-from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError, UnknownTopicOrPartitionError
+from kafka.errors import (
+    AuthorizationError,
+    InvalidReplicationFactorError,
+    InvalidTopicError,
+    KafkaConfigurationError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    PolicyViolationError,
+    RecordListTooLargeError,
+    UnknownTopicOrPartitionError,
+)
 from kafka.serializer import Serializer
 
 from cluster.config import KafkaConfig
@@ -30,6 +40,15 @@ PATIENCE_S = 10.0
 CLOSE_S = 2.0
 
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+#: What does not pass by itself. Whatever else a broker refuses may, and the topic is to be complete.
+_FOR_PEOPLE = (
+    AuthorizationError,
+    InvalidReplicationFactorError,
+    InvalidTopicError,
+    KafkaConfigurationError,
+    PolicyViolationError,
+    *_TOO_LARGE,
+)
 
 
 def open_dead_letters(kafka: KafkaConfig, bootstrap: str, topic: str) -> DeadLetters:
@@ -65,6 +84,8 @@ class KafkaDeadLetters:
         except RetryLater:
             raise
         except (Refused, Misconfigured) as error:
+            if isinstance(error.__cause__, KafkaError) and not isinstance(error.__cause__, _FOR_PEOPLE):
+                raise RetryLater(f"topic {self._topic}: {error}") from error
             self._trouble = f"rejected records are in quarantine, but not in topic {self._topic}: {error}"
             self._again_at = time.monotonic() + PATIENCE_S
             self._log.warning("dead_letters_not_sent", rejects=batch.rejects.num_rows, cause=str(error))

@@ -68,7 +68,7 @@ def run_piece(  # noqa: PLR0917 - a task's arguments travel by position
     decoded = decode(piece, created_us, now_us())
 
     def raw(position: int) -> Raw:
-        return decoded.raw(position), None, (), created_us
+        return decoded.raw(position), None, decoded.around, created_us
 
     outcome = to_outcome(compile_transform(catalog, source), decoded.events, decoded.rejected, raw)
     reach(Point.PIECE_COMPUTED)

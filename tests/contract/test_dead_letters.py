@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from kafka import KafkaAdminClient
+from kafka.errors import KafkaError, KafkaTimeoutError, TopicAuthorizationFailedError, UnknownError
 
 from cluster.config import IngestConfig, KafkaConfig
-from cluster.errors import Unreachable
+from cluster.errors import RetryLater, Unreachable
 from cluster.ingest.batch import rejects_table
 from cluster.records import ROWS_SCHEMA, Batch, Headers, Origin, Reason, Rejected
+from cluster.stack import manager, state
 from cluster.stack.process import free_port
 from cluster.stores.kafka import KafkaPartition, client_options
 from cluster.stores.kafka_admin import KafkaAdmin
@@ -190,3 +197,67 @@ def test_none_are_wanted(unused_port: int, topic: str) -> None:
     letters = open_dead_letters(off, f"127.0.0.1:{unused_port}", topic)
     letters.send(batch(topic, [bad(1, b"x")]))
     letters.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "is_for_people"),
+    [(TopicAuthorizationFailedError(), True), (UnknownError(), False), (KafkaTimeoutError(), False)],
+)
+def test_only_what_a_person_must_mend_lets_the_stream_go_on(
+    monkeypatch: pytest.MonkeyPatch, topic: str, error: KafkaError, *, is_for_people: bool
+) -> None:
+    letters = KafkaDeadLetters(KAFKA, "nobody:1", topic)
+
+    def fail(_letters: object) -> None:
+        raise error
+
+    monkeypatch.setattr(letters, "_deliver_fitted", fail)
+    with contextlib.nullcontext() if is_for_people else pytest.raises(RetryLater):
+        letters.send(batch(topic, [bad(1, b"x")]))
+    assert bool(letters.trouble) is is_for_people
+
+
+def test_a_broker_that_freezes_is_away_and_nothing_is_left_over(tmp_path_factory: pytest.TempPathFactory, topic: str) -> None:
+    folder = tmp_path_factory.mktemp("frozen")
+    before = threading.active_count()
+    server = manager.up(folder, kafka_port=0, services={manager.KAFKA})
+    (broker,) = (service.process.pid for service in state.read(folder))
+    letters = KafkaDeadLetters(KafkaConfig(request_timeout_ms=1_000), str(server.bootstrap_servers), topic)
+    try:
+        letters.send(batch(topic, [bad(1, b"x")]))
+        assert letters.trouble == ""
+        freeze(broker)
+        for _ in range(2):  # with a producer that was connected, and with none
+            with pytest.raises(Unreachable):
+                letters.send(batch(topic, [bad(2, b"x")]))
+        os.kill(broker, signal.SIGCONT)
+        eventually(letters, batch(topic, [bad(2, b"x")]))
+    finally:
+        os.kill(broker, signal.SIGCONT)
+        letters.close()
+        manager.down(folder)
+    assert threading.active_count() == before
+
+
+def freeze(process: int) -> None:
+    """Stop a process, and return when the last of its threads stands still."""
+    os.kill(process, signal.SIGSTOP)
+    states = Path(f"/proc/{process}/task")
+    while not all(text.rpartition(") ")[2].startswith("T") for text in map(stat_of, states.iterdir())):
+        pass
+
+
+def stat_of(task: Path) -> str:
+    try:
+        return (task / "stat").read_text()
+    except FileNotFoundError:  # a thread that ended
+        return " () T"
+
+
+def eventually(letters: DeadLetters, sent: Batch) -> None:
+    """Send until the broker, which has just woken up, answers."""
+    for _ in range(10):
+        with contextlib.suppress(Unreachable):
+            letters.send(sent)
+            return
+    letters.send(sent)

@@ -33,15 +33,15 @@ def test_the_cap_and_the_reserve_always_hold(history: list[tuple[str, Claim, flo
             leases.expire(now)
         held = [lease.claim for lease in leases.held]
         assert len(held) <= SLOTS
-        assert sum(c.kind is Kind.UPLOAD for c in held) <= SLOTS - RESERVED
+        assert sum(c.kind is not Kind.STREAM for c in held) <= SLOTS - RESERVED
         assert len({c.holder for c in held}) == len(held)
         # Nobody waits for a slot that is free.
         waiting = leases.waiting
         streams_wait = any(c.kind is Kind.STREAM for c in waiting)
-        uploads_wait = any(c.kind is Kind.UPLOAD for c in waiting)
+        others_wait = any(c.kind is not Kind.STREAM for c in waiting)
         assert not (streams_wait and len(held) < SLOTS)
-        full = sum(c.kind is Kind.UPLOAD for c in held) == SLOTS - RESERVED
-        assert not (uploads_wait and len(held) < SLOTS and not full)
+        full = sum(c.kind is not Kind.STREAM for c in held) == SLOTS - RESERVED
+        assert not (others_wait and len(held) < SLOTS and not full)
 
 
 def upload(job: int, piece: int) -> Claim:

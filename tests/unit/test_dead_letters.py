@@ -14,13 +14,14 @@ import pyarrow as pa
 import pytest
 
 from cluster.config import IngestConfig, OfflineStoreConfig
-from cluster.dead_letters import DeadLetterService, LocalChunkRunner, Place, ReplayProgress, Selection, service
-from cluster.dead_letters.chunks import NO_SOURCE, NO_TIME, ONLY_A_PART
+from cluster.dead_letters import DeadLetterService, LocalPartRunner, Place, ReplayProgress, Selection, service
+from cluster.dead_letters.chunks import BROKEN, NO_COLUMNS, NO_SOURCE, NO_TIME, NOT_WHOLE, ONLY_A_PART
 from cluster.dead_letters.service import ONLINE_LATER, Parts
 from cluster.errors import NotFound, Refused, RetryLater, Unreachable
 from cluster.ingest.batch import rejects_table
 from cluster.ingest.merge import newest
 from cluster.ingest.pipeline import SourcePlan
+from cluster.ingest.split import Format, SplitOptions, layout_of, split
 from cluster.records import Headers, Origin, Reason, Records, Rejected
 from cluster.registry.catalog import Catalog, build
 from cluster.registry.definitions import Entity, FeatureView, Field, FileSource, Long, StreamSource
@@ -28,6 +29,7 @@ from cluster.stores.duckdb import DuckStore
 from cluster.stores.duckdb_reads import DuckReads
 from cluster.stores.memory_online import MemoryOnlineStore
 from cluster.stores.ports import Upload, UploadState
+from cluster.uploads import run_piece
 from cluster.verify import verify
 from tests.batches import make_batch
 
@@ -79,7 +81,7 @@ class World:
         return call
 
     def service(self) -> DeadLetterService:
-        runner = LocalChunkRunner(self.ingest, lambda: self.now)
+        runner = LocalPartRunner(self.ingest, lambda: self.now)
         return DeadLetterService(Parts(self, self.online, lambda: self.catalog, runner, self.ingest))
 
     def read(self, *values: bytes | None, partition: int = 0, first: int = 0, headers: Headers = ()) -> None:
@@ -102,6 +104,21 @@ class World:
         self.store.append_upload(upload_id, 0, replace(batch, rejects=rejects_table(rejected)))
         self.store.commit_upload(upload_id, 1)
         self.store.set_upload_state(upload_id, UploadState.DONE)
+
+    def file(self, text: str, folder: Path) -> None:
+        """Take a CSV file the way that files come."""
+        path = folder / "file.csv"
+        path.write_text(text, encoding="utf-8")
+        self.store.begin_upload(Upload("up-csv", "csv", "f", "files", "csv", "aa", 1, UploadState.RECEIVING))
+        self.store.open_upload("up-csv", Origin.upload("up-csv", self.catalog.version))
+        created = self.store.get_upload("up-csv").created_at
+        options = SplitOptions(layout_of(FILES), 8 * 1024 * 1024, self.ingest.max_record_bytes, delimiter=";")
+        for piece in split(path, Format.CSV, options):
+            run_piece(self.catalog, self.ingest, self.store, "up-csv", "files", piece, created)  # type: ignore[arg-type] # writes only
+        self.store.commit_upload("up-csv", piece.number + 1)
+        for table in self.store.upload_newest("up-csv", self.catalog.online_names()):
+            self.online.write(table)
+        self.store.set_upload_state("up-csv", UploadState.DONE)
 
     def rows(self) -> list[tuple[Any, ...]]:
         found = self.reads.query(
@@ -213,6 +230,45 @@ def test_a_source_that_is_gone_or_renamed(world: World) -> None:
     assert world.replay(source="other").replayed == 1
 
 
+RELAXED = build(
+    "p", [FeatureView("w", USER, FILES, [Field("size"), Field("weight")], online=True), NEW.views["v"]]
+).registered_as(2)
+CSV = """entity_id;note;feature_name;value;event_timestamp;known
+a;;size;-1;2020-01-01;
+b;"a ""note""; with
+a line";size;-2;2020-01-02;2020-02-02
+c;;size;3;2020-01-03;
+d;;weight;4;2020-01-04;
+e;"never closed;size;5;2020-01-05;
+f;;size;6
+g;;size;seven;2020-01-07;
+"""
+
+
+def test_rows_of_a_csv_file_are_replayed_as_if_the_file_had_come_later(world: World, tmp_path: Path) -> None:
+    world.file(CSV, tmp_path)
+    assert world.reads.query("SELECT count(*) AS n FROM quarantine")["n"].to_pylist() == [6]
+    world.catalog = RELAXED
+    done = world.replay(upload_id="up-csv")
+    assert (done.replayed, done.rejected, done.skipped) == (3, {"wrong_type": 1}, {BROKEN: 2})
+    begun = world.store.get_upload("up-csv").created_at
+    known = 1_580_601_600_000_000
+    assert [row for row in world.rows() if row[4] == "replay"] == [
+        ("size", -2.0, 1, known, "replay", 2),
+        ("size", -1.0, 0, begun, "replay", 2),
+        ("weight", 4.0, 3, begun, "replay", 2),
+    ]
+    world.check()
+    assert world.replay().replayed == 0
+
+
+def test_a_csv_file_with_very_many_columns(world: World, tmp_path: Path) -> None:
+    header = "entity_id;feature_name;value;event_timestamp;" + ";".join(f"column_{n}" for n in range(500))
+    world.file(f"{header}\na;size;-1;2020-01-01{';' * 500}\n", tmp_path)
+    world.catalog = RELAXED
+    assert world.replay().skipped == {NO_COLUMNS: 1}
+
+
 def test_json_lines_are_replayed_and_other_rows_say_why_not(world: World) -> None:
     line = record("size", -1)
     world.upload(
@@ -221,15 +277,10 @@ def test_json_lines_are_replayed_and_other_rows_say_why_not(world: World) -> Non
         Rejected(1, Reason.TOO_LARGE, "", line[:9]),
         Rejected(2, Reason.OUT_OF_RANGE, "", record("size", -2, known=NOW - 9)),
     )
-    world.upload("csv", Rejected(0, Reason.OUT_OF_RANGE, "", b"u,size,-1,2020-01-01"))
     world.upload("parquet", Rejected(0, Reason.OUT_OF_RANGE, "", line))
-    relaxed = [FeatureView("w", USER, FILES, [Field("size")], online=True)]
-    world.catalog = build("p", [*relaxed, NEW.views["v"]]).registered_as(2)
+    world.catalog = RELAXED
     done = world.replay(source="files")
-    assert (done.total, done.replayed) == (5, 2)
-    assert done.skipped[ONLY_A_PART] == 1
-    assert len(done.skipped) == 3
-    assert all("upload it as a file of its own" in why for why in done.skipped)
+    assert (done.total, done.replayed, done.skipped) == (4, 2, {ONLY_A_PART: 1, NOT_WHOLE: 1})
     assert [row[1:4] for row in world.rows()] == [(-2.0, 2, NOW - 9), (-1.0, 0, NOW - 3)]
     world.check()
 

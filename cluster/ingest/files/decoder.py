@@ -9,6 +9,7 @@ import numpy as np
 
 from cluster.config import IngestConfig
 from cluster.ingest.decode import compile_decoder
+from cluster.ingest.files.csv_again import BROKEN_ROWS, around
 from cluster.ingest.files.csv_read import CsvReader
 from cluster.ingest.files.jsonl_split import BLANKS
 from cluster.ingest.files.layout import layout_of
@@ -17,7 +18,7 @@ from cluster.ingest.files.piece import Format, Piece
 from cluster.ingest.files.rows import RawRow, Reader
 from cluster.ingest.parsed import Parsed
 from cluster.ingest.validate import compile_validator
-from cluster.records import Events, Records, Rejected
+from cluster.records import Events, Headers, Records, Rejected
 from cluster.registry.catalog import AnySource, Catalog
 
 
@@ -25,12 +26,14 @@ from cluster.registry.catalog import AnySource, Catalog
 class DecodedPiece:
     """What became of a piece's rows: each is in `events` or in `rejected`, by its row number.
 
-    `raw` returns the bytes of any row of the payload, for events that fail later.
+    `raw` returns the bytes of any row of the payload, for events that fail later. `around` is what a row needs to be read
+    again without its file, kept with each rejected row as headers.
     """
 
     events: Events
     rejected: list[Rejected]
     raw: RawRow
+    around: Headers = ()
 
 
 #: `decode(piece, created_us, now_us)`; `created_us` is the `created_at` of rows that bring none. Never raises for data.
@@ -55,8 +58,12 @@ def _column_decoder(reader: Reader, source: AnySource, catalog: Catalog, ingest:
         parsed = Parsed(rows.positions, np.full(len(rows.positions), created_us, np.int64), rows.columns)
         events, _, invalid = validator(parsed, now_us)
         faults = [*rows.faults, *((int(rows.positions[index]), reason, detail) for index, reason, detail in invalid)]
-        rejected = [Rejected(position, reason, detail, rows.raw(position)) for position, reason, detail in faults]
-        return DecodedPiece(events, _in_order([*piece.faults, *rejected], created_us), rows.raw)
+        kept = around(piece)
+        rejected = [
+            Rejected(position, reason, detail, rows.raw(position), headers=() if reason in BROKEN_ROWS else kept)
+            for position, reason, detail in faults
+        ]
+        return DecodedPiece(events, _in_order([*piece.faults, *rejected], created_us), rows.raw, kept)
 
     return decode
 
