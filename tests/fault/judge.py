@@ -26,7 +26,7 @@ COLUMNS = {
     "ledger": "ledger contiguous",
     "online": "Redis = newest, recomputed",
     "uploads": "files whole, once",
-    "quarantine": "quarantine exact",
+    "quarantine": "quarantine exact, and all of it in the dead-letter topic",
     "verify": "`raytide verify` clean",
 }
 #: Problems of a column that are written down; they are all counted.
@@ -63,6 +63,7 @@ class Judge:
     truth: Truth
     judged: dict[Place, int] = field(default_factory=lambda: defaultdict(int))
     files: int = 0
+    letters: dict[Place, int] = field(default_factory=dict)  # next offset to read of each dead-letter topic's partitions
 
     def round(self) -> Problems:
         """Return what is wrong with what came since the last call, by column; raise Stuck when the ledger never gets there."""
@@ -71,6 +72,7 @@ class Judge:
         for place, end in sorted(ends.items()):
             self._partition(place, end, problems)
         problems["ledger"] += self._ledger(ends)
+        problems["quarantine"] += self._not_in_the_topic()
         for upload in self.truth.uploads[self.files :]:
             self._file(upload, problems)
         self.files = len(self.truth.uploads)
@@ -122,6 +124,15 @@ class Judge:
             for position in sorted(bad.keys() | quarantined.keys())
             if position not in bad or position not in quarantined or bad[position] != quarantined[position]
         ]
+
+    def _not_in_the_topic(self) -> Iterator[str]:
+        """Read the dead-letter topics on, and say which bad record of this round is not there. Some may be there twice."""
+        there = {place: set(_letters(self.world, place[0], self.letters)) for place in self.truth.records if place[1] == 0}
+        seen = set().union(*there.values())
+        for (topic, partition), records in sorted(self.truth.records.items()):
+            for position, record in records.items():
+                if isinstance(record, Reject) and (topic, partition, position) not in seen:
+                    yield f"{topic}[{partition}]@{position}: not in the dead-letter topic"
 
     def _complete(self, place: Place, since: int, end: int) -> None:
         """Read from the log what nobody acknowledged: a broker that died may have kept it without saying so."""
@@ -229,6 +240,23 @@ def _read(world: World, place: Place, first: int, end: int) -> Iterator[tuple[in
         while consumer.position(tp) < end:
             for record in consumer.poll(1_000).get(tp, ()):
                 yield record.offset, record.value
+
+
+def _letters(world: World, topic: str, following: dict[Place, int]) -> Iterator[tuple[str, int, int]]:
+    """Read a topic's dead letters from where the last call ended; yield topic, partition and offset of each."""
+    name = f"{topic}.dead-letters"
+    with _consumer(world) as consumer:
+        places = [TopicPartition(name, partition) for partition in consumer.partitions_for_topic(name) or ()]
+        ends = consumer.end_offsets(places) if places else {}
+        consumer.assign(places)
+        for tp in places:
+            consumer.seek(tp, following.get((name, tp.partition), 0))
+        while any(consumer.position(tp) < ends[tp] for tp in places):
+            for records in consumer.poll(1_000).values():
+                for record in records:
+                    headers = dict(record.headers)
+                    yield topic, int(headers["source-partition"]), int(headers["source-offset"])
+        following.update({(name, tp.partition): consumer.position(tp) for tp in places})
 
 
 def _parsed(topic: str, value: bytes | None) -> FeatureEvent | OrderEvent | Reject:
