@@ -1,0 +1,28 @@
+"""The delivery page names every crash point, and only cells that exist."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+from cluster.faults import Point
+from tests.fault.cells import CELLS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "delivery.md").read_text(encoding="utf-8")
+NAMES = {cell.name for cell in CELLS}
+KINDS = {name.partition(":")[0] for name in NAMES}
+
+
+@pytest.mark.parametrize("point", list(Point))
+def test_every_point_has_a_cell_and_a_step(point: Point) -> None:
+    assert f"at:{point}" in NAMES
+    assert f"`at:{point}`" in PAGE
+
+
+def test_every_cell_that_is_named_exists() -> None:
+    named = {word for word in re.findall(r"`([a-z]+:[a-z_.*-]+)`", PAGE) if word.partition(":")[0] in KINDS}
+    assert named
+    assert not [word for word in named if not any(fnmatch(name, word) for name in NAMES)]
