@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fault import proofs
 from tests.fault.cells import CELLS, Cell
 from tests.fault.matrix import Stage, play_mutant, play_round, stage
 from tests.fault.mutants import MUTANTS, Mutant
@@ -38,7 +37,3 @@ def test_verify_agrees_after_all_of_it(running: Stage) -> None:
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_broken_invariant_is_seen(mutant: Mutant) -> None:
     assert play_mutant(mutant, SEED, print)
-
-
-def test_the_page_is_made_of_the_data() -> None:
-    assert proofs.PAGE.read_text(encoding="utf-8") == proofs.page(proofs.load())

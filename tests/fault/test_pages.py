@@ -1,4 +1,4 @@
-"""The delivery page names every crash point, and only cells that exist."""
+"""The delivery page names every crash point and only cells that exist; the page of proofs is made of its data."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cluster.faults import Point
+from tests.fault import proofs
 from tests.fault.cells import CELLS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "delivery.md").read_text(encoding="utf-8")
@@ -26,3 +27,7 @@ def test_every_cell_that_is_named_exists() -> None:
     named = {word for word in re.findall(r"`([a-z]+:[a-z_.*-]+)`", PAGE) if word.partition(":")[0] in KINDS}
     assert named
     assert not [word for word in named if not any(fnmatch(name, word) for name in NAMES)]
+
+
+def test_the_page_is_made_of_the_data() -> None:
+    assert proofs.PAGE.read_text(encoding="utf-8") == proofs.page(proofs.load())
