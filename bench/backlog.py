@@ -1,7 +1,7 @@
 """Memory while a long backlog drains, and while a store stands still. `python -m bench.backlog --events 10000000`.
 
-The backlog of bench/prepare.py is released at once. On the way Redis is frozen for some seconds, and later the writer runs for a
-twentieth of the time only: reading must stop or slow down, and no process may grow. At the end everything must be there.
+The backlog of bench/prepare.py is released at once. On the way Redis is frozen for some seconds, and later the writer runs for
+a twentieth of the time only: reading must stop or slow down, and no process may grow. At the end everything must be there.
 """
 
 from __future__ import annotations
