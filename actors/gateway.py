@@ -105,9 +105,8 @@ class AppBackend:
         return ask(self.online, self._online_report, lambda: time.sleep(0.2))
 
     def close(self) -> None:
-        """Finish files and parts of replays that are being worked on, and let go of the stores."""
+        """Finish files that are being worked on, and let go of the stores."""
         self.uploads.close()
-        self.dead_letters.close()
         self.online.close()
 
     def _ends(self) -> dict[tuple[str, int], int]:
@@ -183,6 +182,7 @@ class Gateway:
 
     def close(self, seconds: float) -> None:
         """Take no new calls, give running ones `seconds`, and let go of everything."""
+        self._backend.dead_letters.close()  # first: a replay ends after the part that it is at, not when all is done
         self._server.stop(seconds)
         self._backend.close()
 

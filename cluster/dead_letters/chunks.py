@@ -25,7 +25,7 @@ from cluster.verify.report import Reads, rows
 
 NO_SOURCE = "no source of the definitions in force reads it"
 NOT_WHOLE = "a row of a Parquet file is kept as text for people, without its types: upload it as a file of its own"
-NO_COLUMNS = "the columns of its CSV file are too long to be kept with each row: upload it as a file of its own"
+NO_COLUMNS = "the columns of its CSV file were not kept with it, being more than 4 KiB: upload it as a file of its own"
 BROKEN = "it is no row of its file's columns: upload it, corrected, as a file of its own"
 ONLY_A_PART = "only the start of a row that is too large was kept: upload it as a file of its own"
 NO_TIME = "it was rejected by a Raytide that did not keep the message's time"

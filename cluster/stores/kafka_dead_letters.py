@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -35,6 +35,8 @@ MOST_BYTES = 1_000_000
 #: Below this a message without key, value and headers of its own does not fit, and the broker's limit is of no use.
 LEAST_BYTES = 2_000
 BATCH_BYTES = 64 * 1024
+#: What is sent before the next wait for acknowledgements: a slow broker gets its time for each.
+BYTES_AT_ONCE = 1_000_000
 #: How long nothing is sent after something that only a person can mend.
 PATIENCE_S = 10.0
 CLOSE_S = 2.0
@@ -80,7 +82,8 @@ class KafkaDeadLetters:
         if self._trouble and time.monotonic() < self._again_at:
             return
         try:
-            self._deliver(list(letters_of(batch)))
+            for some in _some_at_once(letters_of(batch)):
+                self._deliver(some)
         except RetryLater:
             raise
         except (Refused, Misconfigured) as error:
@@ -101,7 +104,7 @@ class KafkaDeadLetters:
                 producer.close(timeout=CLOSE_S)
 
     def _deliver(self, letters: Sequence[Letter]) -> None:
-        """Return when every letter is acknowledged. A broker that takes less than we thought gets smaller ones."""
+        """Return when these letters are acknowledged. A broker that takes less than we thought gets smaller ones."""
         with kafka_errors(self._bootstrap):
             while True:
                 try:
@@ -146,6 +149,19 @@ class KafkaDeadLetters:
             admin.create_topic(self._topic, 1, self._kafka.replication_factor)
         finally:
             admin.close()
+
+
+def _some_at_once(letters: Iterable[Letter]) -> Iterator[list[Letter]]:
+    some: list[Letter] = []
+    size = 0
+    for letter in letters:
+        some.append(letter)
+        size += letter.nbytes
+        if size >= BYTES_AT_ONCE:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 class _Unboxed(Serializer):  # type: ignore[misc] # kafka-python has no types
