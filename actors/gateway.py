@@ -16,8 +16,9 @@ import pyarrow as pa
 import structlog
 
 from actors.clients import WriterClient
-from actors.handles import LIMITER, SUPERVISOR, Remote, quietly
+from actors.handles import LIMITER, SUPERVISOR, WRITER, Remote, names, quietly
 from actors.upload import RayPieceRunner
+from actors.watch import AnswerWatch
 from cluster.app import App
 from cluster.errors import RetryLater
 from cluster.gateway.server import GatewayServer
@@ -124,7 +125,8 @@ class AppBackend:
         try:
             found = self.offline.snapshot()
         except RetryLater as error:
-            return WriterReport(note=str(error))
+            notes: dict[str, str] = quietly(lambda: Remote(SUPERVISOR, STATUS_SECONDS).call("notes"), {})
+            return WriterReport(note=notes.get(WRITER) or str(error))
         return WriterReport(
             state="RUNNING" if found.healthy else "AWAY",
             note="" if found.healthy else "the database is beyond use; the writer restarts",
@@ -161,6 +163,9 @@ class Gateway:
         self._server.start()
         self._address = f"{app.config.gateway.host}:{self._server.port}"
         self._backend.address = self._address
+        self._stop = threading.Event()
+        # Nobody else watches the supervisor, which watches all others.
+        AnswerWatch(lambda: [n for n in names() if n == SUPERVISOR], app.config.ray.unresponsive_s, self._stop)
         threading.Thread(target=self._resume, name="resume-uploads", daemon=True).start()
         self._log.info("gateway_up", address=self._address)
 
@@ -173,6 +178,7 @@ class Gateway:
 
     def close(self, seconds: float) -> None:
         """Take no new calls, give running ones `seconds`, and let go of everything."""
+        self._stop.set()
         self._server.stop(seconds)
         self._backend.close()
 
