@@ -16,9 +16,10 @@ import pyarrow as pa
 import structlog
 
 from actors.clients import WriterClient
-from actors.handles import LIMITER, SUPERVISOR, Remote, quietly
+from actors.handles import LIMITER, SUPERVISOR, WRITER, Remote, names, quietly
 from actors.replay import RayPartRunner
 from actors.upload import RayPieceRunner
+from actors.watch import AnswerWatch
 from cluster.app import App
 from cluster.clock import now_us
 from cluster.dead_letters.service import DeadLetterService
@@ -132,7 +133,8 @@ class AppBackend:
         try:
             found = self.offline.snapshot()
         except RetryLater as error:
-            return WriterReport(note=str(error))
+            notes: dict[str, str] = quietly(lambda: Remote(SUPERVISOR, STATUS_SECONDS).call("notes"), {})
+            return WriterReport(note=notes.get(WRITER) or str(error))
         return WriterReport(
             state="RUNNING" if found.healthy else "AWAY",
             note="" if found.healthy else "the database is beyond use; the writer restarts",
@@ -170,6 +172,9 @@ class Gateway:
         self._address = f"{app.config.gateway.host}:{self._server.port}"
         self._backend.address = self._address
         self._backend.dead_letters.start()
+        self._stop = threading.Event()
+        # Nobody else watches the supervisor, which watches all others.
+        AnswerWatch(lambda: [n for n in names() if n == SUPERVISOR], app.config.ray.unresponsive_s, self._stop)
         threading.Thread(target=self._resume, name="resume-uploads", daemon=True).start()
         self._log.info("gateway_up", address=self._address)
 
@@ -183,6 +188,7 @@ class Gateway:
     def close(self, seconds: float) -> None:
         """Take no new calls, give running ones `seconds`, and let go of everything."""
         self._backend.dead_letters.close()  # first: a replay ends after the part that it is at, not when all is done
+        self._stop.set()
         self._server.stop(seconds)
         self._backend.close()
 

@@ -58,6 +58,12 @@ def kill(name: str) -> None:
         ray.kill(handle, no_restart=True)
 
 
+def restart(name: str) -> None:
+    """End an actor's process; Ray builds it anew. One that is not there is fine."""
+    if (handle := find(name)) is not None:
+        ray.kill(handle, no_restart=False)
+
+
 def names() -> list[str]:
     """Return the names of the app's actors."""
     found = ray.util.list_named_actors(all_namespaces=True)

@@ -9,7 +9,7 @@ It holds no state that its own restart could lose: actors are found by name.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -20,6 +20,8 @@ import structlog
 from actors import handles
 from actors.clients import WriterClient
 from actors.partition import Partition
+from actors.spare import Spare
+from actors.watch import AnswerWatch
 from cluster.app import App
 from cluster.errors import RaytideError, RetryLater, Unreachable
 from cluster.ingest.stream import Progress, State
@@ -50,6 +52,7 @@ class Supervisor:
         self._progress: dict[Key, Progress] = {}
         self._ends: dict[Key, int] = {}
         self._note, self._kafka_away = "", False
+        self._spare = Spare() if app.config.ray.address == "local" else None  # other Rays end idle workers
         self._stop, self._looked = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._live, name=handles.SUPERVISOR, daemon=True)
         self._thread.start()
@@ -58,6 +61,7 @@ class Supervisor:
         self._watch = OnlineWatch(parts, self._stop.is_set)
         self._watching = threading.Thread(target=self._watch_online, name="online-watch", daemon=True)
         self._watching.start()
+        self._answers = AnswerWatch(_others, app.config.ray.unresponsive_s, self._stop)
 
     def __repr__(self) -> str:
         return handles.SUPERVISOR
@@ -65,13 +69,18 @@ class Supervisor:
     def partitions(self) -> list[PartitionReport]:
         """Return what every known partition said when last asked, in topic and partition order."""
         self._looked.wait(handles.CALL_SECONDS / 2)
+        notes = self._answers.notes()
         known = {(source.topic, n): Progress() for source in self._sources for n in range(self._counts.get(source.topic, 0))}
         missing = [self._missing(source) for source in self._sources if source.topic not in self._counts]
-        return missing + [self._status(key, progress) for key, progress in sorted({**known, **self._progress}.items())]
+        return missing + [self._status(key, progress, notes) for key, progress in sorted({**known, **self._progress}.items())]
 
     def version(self) -> int:
         """Return the registry version that partitions run."""
         return self._app.version
+
+    def notes(self) -> dict[str, str]:
+        """Return one sentence for each actor that does not answer, by name."""
+        return self._answers.notes()
 
     def online(self) -> OnlineReport:
         """Return what is known of the online store."""
@@ -127,6 +136,8 @@ class Supervisor:
         self._stop.wait(SETTLE_SECONDS)
 
     def _look(self) -> None:
+        if self._spare:
+            self._spare.keep()
         self._ask_all()  # first: partitions that run are known even while Kafka is away
         admin = self._admin = self._admin or KafkaAdmin(self._app.config.kafka, self._app.bootstrap)
         for source in self._sources:
@@ -177,13 +188,13 @@ class Supervisor:
             return f"{name}: {progress.in_flight} batches were still in flight after {seconds:.0f} s ({why})"
         return ""
 
-    def _status(self, key: Key, progress: Progress) -> PartitionReport:
+    def _status(self, key: Key, progress: Progress, notes: Mapping[str, str]) -> PartitionReport:
         return PartitionReport(
             topic=key[0],
             partition=key[1],
             # A partition needs longer to tell a broker that is gone from a topic that is idle.
             state=str(State.PAUSED if self._kafka_away and progress.state is State.RUNNING else progress.state),
-            note=progress.note or self._note,
+            note=notes.get(handles.partition_name(*key)) or progress.note or self._note,
             actor=handles.partition_name(*key),
             epoch=progress.epoch,
             next_offset=progress.committed if progress.committed >= 0 else None,
@@ -201,6 +212,11 @@ class Supervisor:
         if self._admin is not None:
             self._admin.close()
             self._admin = None
+
+
+def _others() -> list[str]:
+    """Return the actors that the supervisor watches: all but itself, which the gateway does."""
+    return [name for name in handles.names() if name != handles.SUPERVISOR]
 
 
 def _in_flight(keys: Iterable[Key]) -> dict[Key, Mark]:

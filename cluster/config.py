@@ -183,6 +183,8 @@ class RayConfig(Section):
     """CPUs of a local Ray. Left out: what the machine has."""
     object_store_bytes: Positive = 256 * 1024 * 1024
     """Object store of a local Ray."""
+    unresponsive_s: Positive = 10
+    """An actor that answers nothing and uses no processor time for so long is replaced; after six times as long in any case."""
 
 
 class TelemetryConfig(Section):

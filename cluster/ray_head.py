@@ -28,7 +28,10 @@ LONGEST_TEMP = 30
 _OTHERS = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_JOB_ID")
 # A new worker process takes seconds to import what a piece of a file needs, and Ray would end each one after its task: those
 # of a driver that has gone, as `raytide up` has, are never kept. There are at most as many as CPUs.
-_WARM_WORKERS = {"RAY_kill_idle_workers_interval_ms": "0"}
+_WARM_WORKERS = {
+    "RAY_kill_idle_workers_interval_ms": "0",
+    "RAY_preload_python_modules": "actors.gateway,actors.partition,actors.writer",  # for the spare one: actors/spare.py
+}
 
 
 @dataclass(frozen=True, slots=True)
