@@ -94,7 +94,7 @@ class Supervisor:
         remote = handles.Remote(handles.partition_name(*key), ANSWER_SECONDS)
         remote.call("resume", allowed_rejects)
         self._progress[key] = remote.call("status")
-        return self._status(key, self._progress[key])
+        return self._status(key, self._progress[key], {})
 
     def drain(self, seconds: float) -> list[str]:
         """Let every partition finish what it has in flight; return one sentence for each that could not."""
