@@ -6,7 +6,10 @@ The app is shared, so each test uses entities, keys and positions of its own.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +20,7 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from cluster.config import IngestConfig
+from cluster.stack import manager, state
 from raytide.client import RaytideClient
 from tests.stack.conftest import RunningApp
 
@@ -41,6 +45,14 @@ def record(entity: str, value: Any, at: pd.Timestamp) -> bytes:
 
 def soon() -> pd.Timestamp:
     return pd.Timestamp.now(tz="UTC") + pd.Timedelta(seconds=IngestConfig().max_future_skew_s + SOON_S)
+
+
+def gateway_of(app: RunningApp) -> int:
+    """Return the process id of the gateway, as the Ray dashboard has it."""
+    with urllib.request.urlopen(f"{app.remembered()['dashboard']}/logical/actors", timeout=30) as answer:  # noqa: S310 - ours
+        actors = json.load(answer)["data"]["actors"].values()
+    (found,) = [a for a in actors if a["name"].startswith("gateway:") and a["state"] != "DEAD"]
+    return int(found["pid"])
 
 
 @pytest.fixture
@@ -159,6 +171,33 @@ def test_rejected_lines_of_a_file_are_replayed_too(app: RunningApp, client: Rayt
     assert client.get_online_features(["account_balance"], [entity]).to_dict()["account_balance"] == [2.0]
     left = app.ask("dead-letters", "list", "--upload", done["upload_id"], "--open")
     assert [letter["reason"] for letter in left["letters"]] == ["malformed_json"]
+    app.verify()
+
+
+@pytest.mark.fault
+def test_a_replay_reaches_redis_though_both_redis_and_the_gateway_were_away(app: RunningApp, send: Callable[..., Any]) -> None:
+    """The commit is durable, Redis frozen, and the gateway that knows of it dies: the next one finishes it."""
+    entity, at = f"user_{uuid.uuid4().hex}", soon()
+    sent = send(record(entity, 6.5, at), entity.encode())
+    place = f"{TOPIC}/1/{sent.offset}"
+    eventually(lambda: app.raytide("dead-letters", "show", place, check=False).returncode == 0)
+    eventually(lambda: time.time() > at.timestamp() - IngestConfig().max_future_skew_s)
+    (valkey,) = (s.process.pid for s in state.read(app.folder / ".raytide") if s.name == manager.VALKEY)
+    os.kill(valkey, signal.SIGSTOP)
+    try:
+        done = app.ask("dead-letters", "replay", place)
+        assert (done["replayed"], "is away" in done["note"]) == (1, True)
+        pending = "SELECT count(*) AS n FROM replays WHERE state = 'COMMITTED'"
+        assert app.ask("sql", pending) == [{"n": 1}]
+        gateway = gateway_of(app)
+        os.kill(gateway, signal.SIGKILL)
+        eventually(lambda: gateway_of(app) not in {0, gateway})
+    finally:
+        os.kill(valkey, signal.SIGCONT)
+    eventually(lambda: app.raytide("sql", pending, check=False).returncode == 0)
+    eventually(lambda: app.ask("sql", pending) == [{"n": 0}])
+    online = app.ask("get-online", entity, "-f", "account_balance")
+    assert online["account_balance"] == [6.5]
     app.verify()
 
 
