@@ -14,6 +14,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_rand
 from actors.handles import LIMITER, WRITER, Remote
 from cluster.errors import RetryLater
 from cluster.ingest.leases import Claim
+from cluster.ingest.resets import Reset
 from cluster.records import Batch, Origin, PartitionStart
 from cluster.registry.catalog import FeatureSpec
 from cluster.stores.duckdb_status import WriterStatus
@@ -28,9 +29,14 @@ class WriterClient:
     def __init__(self) -> None:
         self._writer = Remote(WRITER)
 
-    def open_partition(self, topic: str, partition: int, beginning: int) -> PartitionStart:
+    def open_partition(self, topic: str, partition: int, beginning: int, topic_id: str | None = None) -> PartitionStart:
         """See OfflineStore."""
-        start: PartitionStart = self._writer.call("open_partition", topic, partition, beginning)
+        start: PartitionStart = self._writer.call("open_partition", topic, partition, beginning, topic_id)
+        return start
+
+    def reset_partition(self, reset: Reset) -> PartitionStart:
+        """See OfflineStore."""
+        start: PartitionStart = self._writer.call("reset_partition", reset)
         return start
 
     def submit(self, batch: Batch) -> Future[None]:

@@ -16,10 +16,11 @@ import pyarrow as pa
 import structlog
 
 from actors.clients import WriterClient
-from actors.handles import LIMITER, SUPERVISOR, WRITER, Remote, names, quietly
+from actors.handles import LIMITER, SUPERVISOR, WRITER, Remote, kill, names, partition_name, quietly
 from actors.replay import RayPartRunner
 from actors.upload import RayPieceRunner
 from actors.watch import AnswerWatch
+from cluster import resets
 from cluster.app import App
 from cluster.clock import now_us
 from cluster.dead_letters.service import DeadLetterService
@@ -29,6 +30,7 @@ from cluster.gateway.server import GatewayServer
 from cluster.ingest.stream import State
 from cluster.rebuild import ask
 from cluster.registry.catalog import Catalog
+from cluster.resets import ResetAnswer, ResetRequest
 from cluster.status import Endpoints, LimiterReport, OnlineReport, OnlineState, PartitionReport, StatusReport, WriterReport
 from cluster.stores.kafka_admin import KafkaAdmin
 from cluster.stores.redis import RedisOnlineStore
@@ -99,6 +101,15 @@ class AppBackend:
         """Ask the supervisor to let a HALTED partition go on."""
         report: PartitionReport = Remote(SUPERVISOR, STATUS_SECONDS).call("resume", topic, partition, allowed_rejects)
         return report
+
+    def reset_partition(self, request: ResetRequest) -> ResetAnswer:
+        """Let a partition go on elsewhere; the supervisor builds its actor anew at the next look."""
+        admin = KafkaAdmin(self._app.config.kafka, self._app.bootstrap)
+        try:
+            parts = resets.Parts(self.offline, admin, self._partitions, _restart, self._app.version)
+            return resets.reset_partition(parts, request)
+        finally:
+            admin.close()
 
     def rebuild_online(self) -> Iterator[OnlineReport]:
         """Ask the supervisor, which rebuilds, and follow it."""
@@ -197,6 +208,10 @@ class Gateway:
             self._backend.uploads.resume_unfinished()
         except Exception:  # noqa: BLE001 - a thread's end would be silent
             self._log.exception("resume_uploads_failed")
+
+
+def _restart(topic: str, partition: int) -> None:
+    kill(partition_name(topic, partition))
 
 
 def without_password(url: str) -> str:

@@ -142,7 +142,8 @@ class Supervisor:
         admin = self._admin = self._admin or KafkaAdmin(self._app.config.kafka, self._app.bootstrap)
         for source in self._sources:
             count = admin.partitions_of(source.topic)
-            if count is None and self._app.config.kafka.create_topics:
+            # One that was there is not made again: a person decides what becomes of what it held.
+            if count is None and self._app.config.kafka.create_topics and source.topic not in self._counts:
                 admin.create_topic(source.topic, source.partitions, self._app.config.kafka.replication_factor)
                 count = admin.partitions_of(source.topic)
             if count is not None:

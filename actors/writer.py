@@ -20,6 +20,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from actors.handles import WRITER
 from cluster.app import App
 from cluster.errors import Misconfigured, Refused
+from cluster.ingest.resets import Reset
 from cluster.records import Batch, Origin, PartitionStart
 from cluster.registry.catalog import FeatureSpec
 from cluster.serving.asof import point_in_time
@@ -63,10 +64,16 @@ class Writer:
             self._store.commit(batch)
 
     @ray.method(concurrency_group="control")
-    def open_partition(self, topic: str, partition: int, beginning: int) -> PartitionStart:
+    def open_partition(self, topic: str, partition: int, beginning: int, topic_id: str | None = None) -> PartitionStart:
         """See OfflineStore."""
         with self._alive():
-            return self._store.open_partition(topic, partition, beginning)
+            return self._store.open_partition(topic, partition, beginning, topic_id)
+
+    @ray.method(concurrency_group="control")
+    def reset_partition(self, reset: Reset) -> PartitionStart:
+        """See OfflineStore."""
+        with self._alive():
+            return self._store.reset_partition(reset)
 
     @ray.method(concurrency_group="control")
     def register(self, content_hash: str, definition: dict[str, Any], applied_by: str) -> int:

@@ -6,6 +6,7 @@
     ├── Refused           never retry as it is: the request is wrong, or the state forbids it
     │   ├── NotFound      the named thing does not exist
     │   ├── Fenced        a newer epoch owns the partition: stop at once, write nothing more
+    │   ├── Lost          what should be read next no longer exists: a person decides how to go on
     │   ├── Gap           the batch does not start where the ledger ends: rebuild from the stored offset
     │   ├── BadFile       the upload as a whole cannot be taken
     │   └── OverLimit     there is more of something than one call may carry: send less, or raise the limit
@@ -50,6 +51,10 @@ class Fenced(Refused):
             f"{self.topic}[{self.partition}]: epoch {self.epoch} was replaced by epoch {self.current}; "
             "this actor must stop, its successor continues from the stored offset"
         )
+
+
+class Lost(Refused):
+    """What should be read next no longer exists; the message says what is missing and each way on."""
 
 
 class Gap(Refused):

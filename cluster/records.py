@@ -58,13 +58,17 @@ class SourceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a `source_id` stands for: one partition or one upload, under one registry version; or replays of its rejects."""
+    """What a `source_id` stands for: one partition or one upload, under one registry version; or replays of its rejects.
+
+    `incarnation` counts how often a partition's offsets began anew, because its topic was deleted and made again.
+    """
 
     kind: SourceKind
     registry_version: int
     topic: str | None = None
     partition: int | None = None
     upload_id: str | None = None
+    incarnation: int = 0
 
     @classmethod
     def stream(cls, topic: str, partition: int, registry_version: int) -> Origin:
@@ -196,7 +200,8 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class PartitionStart:
-    """What a partition actor gets when it is built: its epoch, and where to read next."""
+    """What a partition actor gets when it is built: its epoch, and where to read next, in which life of its topic."""
 
     epoch: int
     next_offset: int
+    incarnation: int = 0

@@ -10,8 +10,10 @@ import typer
 
 from cluster.status import PartitionReport
 from raytide.cli_output import Address, Json, connect, output, print_json, print_table
+from raytide.cli_partitions_reset import reset
 
 app = typer.Typer(name="partitions", help="Kafka partitions, and those that need a person.", no_args_is_help=True)
+app.command()(reset)
 
 Topic = Annotated[str, typer.Argument(help="The topic.")]
 Number = Annotated[int, typer.Argument(help="The partition's number.", min=0)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -38,7 +39,33 @@ def show(report: Any) -> None:
         ["topic", "partition", "first", "next", "Kafka's end", "behind"],
         [(p["topic"], p["partition"], p["first"], p["next"], p["end"], p["behind"]) for p in report["partitions"]],
     )
+    for loss in report["declared"]:
+        output.print(f"declared lost: {describe(loss)}", markup=False, highlight=False, soft_wrap=True)
     for check in report["checks"]:
         for example in check["examples"]:
             output.print(f"  [red]{check['name']}[/red]: {example}", highlight=False)
-    output.print("[green]nothing lost, doubled or stale[/green]" if report["ok"] else "[red]something is off[/red]")
+    output.print(f"[green]{verdict(report)}[/green]" if report["ok"] else "[red]something is off[/red]")
+
+
+def verdict(report: Any) -> str:
+    """Return the sentence for a report that is ok."""
+    if not report["declared"]:
+        return "nothing lost, doubled or stale"
+    known = sum(loss["offsets"] or 0 for loss in report["declared"])
+    parts = [f"the {known} offsets that were declared"] if known else []
+    if any(loss["offsets"] is None for loss in report["declared"]):
+        parts.append("what Kafka lost before it was read, which was declared")
+    return f"nothing lost but {' and '.join(parts)}; nothing doubled or stale"
+
+
+def describe(loss: Any) -> str:
+    """Return a declared loss as a sentence."""
+    life = f" (incarnation {loss['incarnation']})" if loss["incarnation"] else ""
+    when = datetime.fromtimestamp(loss["declared_at_us"] / 1_000_000, UTC).isoformat(timespec="seconds")
+    known = loss["next"] is not None
+    span = (
+        f"[{loss['first']}, {loss['next']}), {loss['offsets']} offsets"
+        if known
+        else f"from {loss['first']} on, nobody knows how many"
+    )
+    return f"{loss['topic']}[{loss['partition']}]{life} {span}, by {loss['declared_by']} at {when}: {loss['reason']}"

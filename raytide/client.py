@@ -40,7 +40,9 @@ from cluster.gateway.convert_letters import (
     replay_from_proto,
     selection_to_proto,
 )
+from cluster.gateway.convert_resets import answer_from_proto, request_to_proto
 from cluster.gateway.failures import from_call
+from cluster.resets import ResetAnswer, ResetRequest
 from cluster.status import OnlineReport, PartitionReport, StatusReport
 from cluster.stores.ports import UploadState
 from raytide.answers import OnlineFeatures, UploadProgressView, UploadView
@@ -215,6 +217,13 @@ class RaytideClient:
         with self._translated():
             for answer in self._admin.ReplayDeadLetters(request):
                 yield replay_from_proto(answer)
+
+    def reset_partition(self, request: ResetRequest) -> ResetAnswer:
+        """Let a partition go on at another offset and declare what lies before it as lost, or say what that would be.
+
+        Raise NotFound for an unknown one, Refused while it runs or for an offset that does not exist or is in history.
+        """
+        return answer_from_proto(self._read(self._admin.ResetPartition, request_to_proto(request)))
 
     def _transfer(self, messages: FileMessages) -> Iterator[UploadProgressView]:
         with self._translated(), messages.reading():

@@ -101,8 +101,8 @@ def healthy_world() -> World:
     world = World()
     world.run(
         """INSERT INTO sources VALUES
-            (1, 'stream', 't', 0, NULL, 1, '2026-01-01'), (2, 'stream', 't', 0, NULL, 2, '2026-01-01'),
-            (3, 'stream', 't', 1, NULL, 1, '2026-01-01'), (4, 'upload', NULL, NULL, 'up1', 1, '2026-01-01')""",
+            (1, 'stream', 't', 0, NULL, 1, '2026-01-01', 0), (2, 'stream', 't', 0, NULL, 2, '2026-01-01', 0),
+            (3, 'stream', 't', 1, NULL, 1, '2026-01-01', 0), (4, 'upload', NULL, NULL, 'up1', 1, '2026-01-01', 0)""",
         # t[0]: positions 5 to 24 over two versions, position 7 rejected; t[1]: 0 to 9, two records compacted away.
         """INSERT INTO features SELECT 'u' || p % 4, 'a', p, make_timestamp(100 + p), make_timestamp(200 + p), 1, p
             FROM range(5, 15) r(p) WHERE p <> 7""",
@@ -115,7 +115,7 @@ def healthy_world() -> World:
         """INSERT INTO batches VALUES (1, 5, 10, 4, 4, 1, 1, now()::TIMESTAMP), (1, 10, 15, 5, 5, 0, 1, now()::TIMESTAMP),
             (2, 15, 25, 10, 30, 0, 2, now()::TIMESTAMP), (3, 0, 10, 8, 8, 0, 1, now()::TIMESTAMP),
             (4, 0, 4, 3, 3, 1, 0, now()::TIMESTAMP)""",
-        "INSERT INTO partitions VALUES ('t', 0, 2, 25), ('t', 1, 1, 10), ('t', 2, 1, 0)",
+        "INSERT INTO partitions VALUES ('t', 0, 2, 25, 0), ('t', 1, 1, 10, 0), ('t', 2, 1, 0, 0)",
         """INSERT INTO uploads (upload_id, state, "rows", rejected)
             VALUES ('up1', 'DONE', 3, 1), ('up2', 'FAILED', 0, 0), ('up3', 'PROCESSING', 0, 0)""",
     )

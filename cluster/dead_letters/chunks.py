@@ -31,8 +31,8 @@ ONLY_A_PART = "only the start of a row that is too large was kept: upload it as 
 NO_TIME = "it was rejected by a Raytide that did not keep the message's time"
 
 _GROUPS = """
-    SELECT source_id, s.kind, s.registry_version, s.topic, s."partition", s.upload_id, u.source, u.format,
-        count(*) AS n, max(q.position) AS last
+    SELECT source_id, s.kind, s.registry_version, s.topic, s."partition", s.upload_id, s.incarnation, u.source,
+        u.format, count(*) AS n, max(q.position) AS last
     FROM {tables} WHERE {where} GROUP BY ALL ORDER BY source_id"""
 # Sizes first: the payloads of all that is left could be too much.
 _BOUND = """
@@ -100,7 +100,8 @@ def chunks_of(reads: Reads, group: Group, where: Condition, ingest: IngestConfig
 
 
 def _group(row: dict[str, Any], catalog: Catalog) -> Group:
-    origin = Origin(SourceKind(row["kind"]), row["registry_version"], row["topic"], row["partition"], row["upload_id"])
+    place = row["topic"], row["partition"], row["upload_id"], row["incarnation"]
+    origin = Origin(SourceKind(row["kind"]), row["registry_version"], *place)
     source = source_of(row["topic"], row["source"], catalog)
     return Group(row["source_id"], origin, source, row["format"] or "", row["n"], row["last"])
 

@@ -53,7 +53,8 @@ def listed(reads: Reads, catalog: Catalog, selection: Selection, limit: int) -> 
 def in_full(reads: Reads, catalog: Catalog, place: Place) -> DeadLetter:
     """Return one dead letter with its payload; raise NotFound."""
     where = condition_of(Selection(place=place), catalog)
-    found = rows(reads, _select(_WHOLE, where), where.values)
+    # Offsets begin again when a topic is made anew: the one that was rejected last is meant.
+    found = rows(reads, f"{_select(_WHOLE, where)} {_IN_ORDER} LIMIT 1", where.values)
     if not found:
         raise NotFound(f"{place} was not rejected, or has not been read yet: see `raytide dead-letters list`")
     return _letter(found[0], catalog)

@@ -15,6 +15,7 @@ from cluster.gateway.arrow import to_chunks
 from cluster.gateway.backend import Backend
 from cluster.gateway.convert import online_to_proto, partition_to_proto, status_to_proto, verify_to_proto
 from cluster.gateway.convert_letters import letter_to_proto, place_from_proto, replay_to_proto, selection_from_proto
+from cluster.gateway.convert_resets import answer_to_proto, request_from_proto
 from cluster.gateway.failures import AtFault, argument
 
 LISTED, MOST_LISTED = 100, 10_000
@@ -85,6 +86,18 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
             raise AtFault("allowed_rejects", Refused("must be 0 or more"))
         report = self._backend.resume_partition(request.topic, request.partition, request.allowed_rejects)
         return admin_pb2.ResumePartitionResponse(partition=partition_to_proto(report))
+
+    def ResetPartition(
+        self, request: admin_pb2.ResetPartitionRequest, _context: grpc.ServicerContext
+    ) -> admin_pb2.ResetPartitionResponse:
+        """Do it, or say what it would do."""
+        try:
+            return answer_to_proto(self._backend.reset_partition(request_from_proto(request)))
+        except Refused as error:
+            name, _, sentence = str(error).partition(": ")
+            if name in request.DESCRIPTOR.fields_by_name:
+                raise AtFault(name, type(error)(sentence)) from None
+            raise
 
 
 @contextlib.contextmanager

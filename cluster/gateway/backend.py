@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from cluster.dead_letters import DeadLetter, Place, ReplayProgress, Selection
 from cluster.registry.catalog import Catalog
+from cluster.resets import ResetAnswer, ResetRequest
 from cluster.status import OnlineReport, PartitionReport, StatusReport
 from cluster.stores.ports import OnlineStore, Upload
 from cluster.uploads.messages import UploadHeader, UploadProgress
@@ -88,7 +89,8 @@ class Backend(Protocol):
         """Compare the stores after the streams caught up or `wait_s` passed.
 
         Return {"ok", "checks": [{"name", "checked", "offenders", "examples"}], "partitions": [{"topic", "partition",
-        "first", "next", "end", "behind"}]}.
+        "first", "next", "end", "behind"}], "declared": [{"topic", "partition", "incarnation", "first", "next", "offsets",
+        "reason", "declared_by", "declared_at_us"}]}.
         """
 
     def resume_partition(self, topic: str, partition: int, allowed_rejects: int, /) -> PartitionReport:
@@ -102,3 +104,6 @@ class Backend(Protocol):
 
         It goes on when the iterator is abandoned.
         """
+
+    def reset_partition(self, request: ResetRequest, /) -> ResetAnswer:
+        """Let a partition go on at another offset; raise NotFound or Refused, the sentence starting with the field's name."""

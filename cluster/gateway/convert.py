@@ -172,6 +172,7 @@ def verify_to_proto(report: Mapping[str, Any]) -> admin_pb2.VerifyResponse:
         ok=report["ok"],
         checks=[admin_pb2.VerifyCheck(**check) for check in report["checks"]],
         partitions=[admin_pb2.VerifyPartition(**partition) for partition in report["partitions"]],
+        declared=[admin_pb2.DeclaredLoss(**loss) for loss in report["declared"]],
     )
 
 
@@ -181,6 +182,7 @@ def verify_from_proto(message: admin_pb2.VerifyResponse) -> dict[str, Any]:
         "ok": message.ok,
         "checks": [{**fields(check), "examples": list(check.examples)} for check in message.checks],
         "partitions": [fields(partition) for partition in message.partitions],
+        "declared": [fields(loss) for loss in message.declared],
     }
 
 

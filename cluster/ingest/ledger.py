@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cluster.errors import Fenced, Gap, Refused
 from cluster.records import REJECTS_SCHEMA, ROWS_SCHEMA, Batch, PartitionStart
@@ -201,7 +201,7 @@ def _gap(partition: _Partition, ticket: Ticket) -> Answer:
 
 
 def _advance(partition: _Partition, batch: Batch) -> None:
-    partition.start = PartitionStart(partition.start.epoch, batch.next)
+    partition.start = replace(partition.start, next_offset=batch.next)
     partition.recent[batch.first] = batch.next
     if len(partition.recent) > REMEMBERED_RANGES:
         partition.recent.popitem(last=False)

@@ -20,12 +20,12 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_whe
 
 from cluster.clock import now_us
 from cluster.config import IngestConfig
-from cluster.errors import Gap, Refused, RetryLater
+from cluster.errors import Gap, RaytideError, Refused, RetryLater
 from cluster.faults import Point, reach
 from cluster.ingest.merge import newest, online_rows
 from cluster.ingest.pipeline import SourcePlan
 from cluster.ingest.reject_limit import RejectCount, RejectLimit, TooMany
-from cluster.records import Batch, Origin, PartitionStart
+from cluster.records import Batch, Origin, PartitionStart, Records
 from cluster.stores.ports import DeadLetters, NoDeadLetters, OnlineStore, RecordSource
 
 POLL_SECONDS = 0.2
@@ -37,7 +37,7 @@ TELL_KAFKA_SECONDS = 1.0
 class Ledger(Protocol):
     """The writer, as a partition sees it."""
 
-    def open_partition(self, topic: str, partition: int, beginning: int) -> PartitionStart:
+    def open_partition(self, topic: str, partition: int, beginning: int, topic_id: str | None) -> PartitionStart:
         """Take a new epoch and learn where to read next; see OfflineStore."""
 
     def submit(self, batch: Batch) -> Future[None]:
@@ -138,7 +138,8 @@ class StreamLoop:
         """Work until `stop` is set, then finish what is in flight.
 
         Raise Fenced when a successor took over, Gap when the ledger is elsewhere (build anew), RetryLater when the
-        writer or Kafka is away while starting, Refused when the stored offset no longer exists or too much is rejected.
+        writer or Kafka is away while starting, Lost when the stored offset or its topic no longer exists, Refused when too
+        much is rejected.
         """
         self._start()
         with ThreadPoolExecutor(1, thread_name_prefix="store") as storing:
@@ -152,15 +153,16 @@ class StreamLoop:
 
     def _start(self) -> None:
         topic, partition = str(self._origin.topic), int(self._origin.partition or 0)
-        start = self._ledger.open_partition(topic, partition, self._source.beginning())
-        self._epoch = start.epoch
+        topic_id = self._source.identity()  # before the beginning: that of a topic made anew in between is never used
+        start = self._ledger.open_partition(topic, partition, self._source.beginning(), topic_id)
+        self._epoch, self._origin = start.epoch, replace(self._origin, incarnation=start.incarnation)
         self._source.seek(start.next_offset)
         self._note(state=State.RUNNING, note="", epoch=start.epoch, committed=start.next_offset, read=start.next_offset)
 
     def _step(self, storing: ThreadPoolExecutor, stop: threading.Event) -> None:
         while self._in_flight and (len(self._in_flight) >= self._limit or self._oldest_is_done()):
             self._settle(stop)
-        records = self._source.poll(GLANCE_SECONDS if self._in_flight else POLL_SECONDS)
+        records = self._poll(stop)
         if records is None:
             self._rest()
             return
@@ -176,6 +178,15 @@ class StreamLoop:
         self._note(read=batch.next, in_flight=len(self._in_flight) + 1)
         self._in_flight.append((batch, storing.submit(self._store, batch, stop)))
         self._oldest_since = self._oldest_since or time.monotonic()
+
+    def _poll(self, stop: threading.Event) -> Records | None:
+        try:
+            return self._source.poll(GLANCE_SECONDS if self._in_flight else POLL_SECONDS)
+        except RaytideError:
+            # What was read may be gone from Kafka by now: a start from the stored offset could not read it again.
+            while self._in_flight:
+                self._settle(stop)
+            raise
 
     def _halt(self, too_many: TooMany, first: int, stop: threading.Event) -> None:
         """Finish what came before the batch at `first`, and give the partition up to a person."""
@@ -198,6 +209,7 @@ class StreamLoop:
         if time.monotonic() - self._heard < SILENCE_SECONDS:
             return
         try:
+            self._source.check()
             self._source.end()
             self._trouble = ""
         except RetryLater as error:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from cluster.clock import now_us
 from cluster.config import OfflineStoreConfig
 from cluster.errors import Refused
+from cluster.ingest.resets import Reset
 from cluster.records import Batch, Origin, PartitionStart
 from cluster.stores.duckdb_committer import Committer
 from cluster.stores.duckdb_database import DuckDatabase
@@ -61,9 +62,13 @@ class DuckStore:
         """Answer whether this process can still write; if not, it must be replaced."""
         return bool(self._health)
 
-    def open_partition(self, topic: str, partition: int, beginning: int) -> PartitionStart:
+    def open_partition(self, topic: str, partition: int, beginning: int, topic_id: str | None = None) -> PartitionStart:
         """See OfflineStore."""
-        return self._committer.open_partition((topic, partition), beginning)
+        return self._committer.open_partition((topic, partition), beginning, topic_id)
+
+    def reset_partition(self, reset: Reset) -> PartitionStart:
+        """See OfflineStore."""
+        return self._committer.reset_partition(reset)
 
     def commit(self, batch: Batch) -> None:
         """See OfflineStore. Blocks while too many bytes wait, then until the batch is durable."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -16,6 +17,7 @@ import structlog
 from cluster.config import OfflineStoreConfig
 from cluster.errors import RaytideError, Refused, RetryLater
 from cluster.ingest.ledger import Answer, Ledger, Partition, Ticket, partition_of
+from cluster.ingest.resets import Reset
 from cluster.records import Batch, PartitionStart
 from cluster.stores.duckdb_errors import Health
 from cluster.stores.duckdb_group import StreamTables
@@ -45,8 +47,9 @@ class CommitterStatus:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Opening:
+    what: str
     key: Partition
-    beginning: int
+    take: Callable[[], PartitionStart]
     future: Future[PartitionStart]
 
 
@@ -84,12 +87,15 @@ class Committer:
             self._count_waiting(1, ticket.nbytes)
         return ticket.future
 
-    def open_partition(self, key: Partition, beginning: int) -> PartitionStart:
+    def open_partition(self, key: Partition, beginning: int, topic_id: str | None) -> PartitionStart:
         """Take a new epoch between two groups; older epochs are refused from then on."""
-        opening = _Opening(key, beginning, _running())
-        with self._changed:
-            self._put(opening)
-        return opening.future.result()
+        take = partial(self._tables.take_epoch, key, beginning, topic_id)
+        return self._between_groups(_Opening("opening", key, take, _running()))
+
+    def reset_partition(self, reset: Reset) -> PartitionStart:
+        """Move a partition between two groups, under a new epoch."""
+        take = partial(self._tables.reset, reset)
+        return self._between_groups(_Opening("reset", (reset.topic, reset.partition), take, _running()))
 
     def close(self) -> None:
         """Commit what can be committed, answer the rest RetryLater, and stop."""
@@ -97,6 +103,11 @@ class Committer:
             self._closing = True
             self._changed.notify_all()
         self._thread.join()
+
+    def _between_groups(self, opening: _Opening) -> PartitionStart:
+        with self._changed:
+            self._put(opening)
+        return opening.future.result()
 
     def _put(self, item: Ticket | _Opening) -> None:
         self._health.check()
@@ -175,8 +186,8 @@ class Committer:
 
     def _open(self, item: _Opening) -> None:
         try:
-            with self._health.guard(f"opening of {item.key[0]}[{item.key[1]}]"):
-                start = self._tables.take_epoch(item.key, item.beginning)
+            with self._health.guard(f"{item.what} of {item.key[0]}[{item.key[1]}]"):
+                start = item.take()
         except RaytideError as error:
             item.future.set_exception(error)
             return

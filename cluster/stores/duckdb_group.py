@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 
 from cluster.errors import Refused
 from cluster.faults import Point, reach
 from cluster.ingest.ledger import Partition, partition_of
+from cluster.ingest.resets import Reset, check_identity, never_opened
 from cluster.records import Batch, PartitionStart
+from cluster.stores.duckdb_resets import ResetTables
 from cluster.stores.duckdb_rows import LedgerRow, insert_batches, insert_ledger
 from cluster.stores.duckdb_sources import SourceIds
 from cluster.stores.duckdb_statements import Cursor, incoming, run, transaction
@@ -29,23 +32,41 @@ class StreamTables:
 
     def __init__(self, cursor: Cursor, sources: SourceIds, now_us: Callable[[], int]) -> None:
         self._cursor, self._sources, self._now_us = cursor, sources, now_us
+        self._resets = ResetTables(cursor, sources, now_us)
 
     def starts(self) -> dict[Partition, PartitionStart]:
         """Return epoch and next offset of every partition."""
-        rows = run(self._cursor, 'SELECT topic, "partition", epoch, next_offset FROM partitions')
-        return {(topic, partition): PartitionStart(epoch, offset) for topic, partition, epoch, offset in rows}
+        rows = run(self._cursor, 'SELECT topic, "partition", epoch, next_offset, incarnation FROM partitions')
+        return {(topic, partition): PartitionStart(*start) for topic, partition, *start in rows}
 
-    def take_epoch(self, key: Partition, beginning: int) -> PartitionStart:
-        """Store and return a new epoch of a partition, which starts at `beginning` when it is new."""
+    def take_epoch(self, key: Partition, beginning: int, topic_id: str | None) -> PartitionStart:
+        """Store and return a new epoch of a partition, which starts at `beginning` when it is new.
+
+        Raise Lost when `topic_id` says that its topic was made anew.
+        """
         known = self.starts().get(key)
-        start = PartitionStart(known.epoch + 1, known.next_offset) if known else PartitionStart(1, beginning)
+        lives = self._resets.lives(key[0])
+        if known:
+            check_identity(key, known, lives, topic_id)
+            start = replace(known, epoch=known.epoch + 1)
+        else:
+            start = PartitionStart(1, beginning, lives.new_partition(topic_id))
         with transaction(self._cursor):
+            self._resets.remember(key[0], start.incarnation, lives, topic_id)
             if known:
                 run(self._cursor, 'UPDATE partitions SET epoch = ? WHERE topic = ? AND "partition" = ?', [start.epoch, *key])
             else:
-                run(self._cursor, "INSERT INTO partitions VALUES (?, ?, ?, ?)", [*key, start.epoch, start.next_offset])
+                values = [*key, start.epoch, start.next_offset, start.incarnation]
+                run(self._cursor, "INSERT INTO partitions VALUES (?, ?, ?, ?, ?)", values)
         reach(Point.EPOCH_TAKEN)
         return start
+
+    def reset(self, reset: Reset) -> PartitionStart:
+        """See OfflineStore.reset_partition."""
+        key = reset.topic, reset.partition
+        if (known := self.starts().get(key)) is None:
+            raise never_opened(reset)
+        return self._resets.write(reset, known)
 
     def recorded(self, batch: Batch) -> bool:
         """Answer whether the ledger holds exactly this range under this epoch."""

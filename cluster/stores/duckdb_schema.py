@@ -6,23 +6,31 @@ files have been damaged before.
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 REPLAYS = """replays(replay_id VARCHAR, source_id INTEGER, first_position BIGINT, next_position BIGINT, events BIGINT,
         state VARCHAR, committed_at TIMESTAMP)"""
+ABANDONED = """abandoned(topic VARCHAR, "partition" INTEGER, incarnation INTEGER, first_position BIGINT, next_position BIGINT,
+        reason VARCHAR, declared_by VARCHAR, declared_at TIMESTAMP)"""
+TOPICS = "topics(topic VARCHAR, incarnation INTEGER, topic_id VARCHAR, first_seen TIMESTAMP)"
 
 TABLES = (
     "meta(schema_version INTEGER)",
     # The user's five columns, then where the row came from. (source_id, position, feature_name) is unique.
     """features(entity_id VARCHAR, feature_name VARCHAR, value DOUBLE, event_timestamp TIMESTAMP, created_at TIMESTAMP,
         source_id INTEGER, position BIGINT)""",
-    # What a source_id stands for: (topic, partition, registry version) or (upload, registry version).
+    # What a source_id stands for: (topic, partition, registry version) or (upload, registry version). Offsets of a topic
+    # that was made anew begin again: they are another incarnation.
     """sources(source_id INTEGER, kind VARCHAR, topic VARCHAR, "partition" INTEGER, upload_id VARCHAR,
-        registry_version INTEGER, created_at TIMESTAMP)""",
-    # The ledger: for each partition the ranges [first, next) follow one another. A file has one range, of epoch 0.
+        registry_version INTEGER, created_at TIMESTAMP, incarnation INTEGER DEFAULT 0)""",
+    # The ledger: for each partition and incarnation ranges [first, next) follow one another. A file has one, of epoch 0.
     """batches(source_id INTEGER, first_position BIGINT, next_position BIGINT, events BIGINT, "rows" BIGINT,
         rejected BIGINT, epoch BIGINT, committed_at TIMESTAMP)""",
-    """partitions(topic VARCHAR, "partition" INTEGER, epoch BIGINT, next_offset BIGINT)""",
+    """partitions(topic VARCHAR, "partition" INTEGER, epoch BIGINT, next_offset BIGINT, incarnation INTEGER DEFAULT 0)""",
+    # Kafka's id of each topic that was read, one row for each of its lives.
+    TOPICS,
+    # Loss that somebody declared, for ever. `next_position` is NULL where nobody can know how much it was.
+    ABANDONED,
     """quarantine(source_id INTEGER, position BIGINT, reason VARCHAR, detail VARCHAR, payload BLOB, "key" BLOB,
         headers VARCHAR, received_at TIMESTAMP, replayed_at TIMESTAMP, record_time TIMESTAMP)""",
     # Rejects that passed after all, a range of `batches` each; COMMITTED until their newest values are online, then DONE.
@@ -37,4 +45,12 @@ TABLES = (
 CREATE_TABLES = tuple(f"CREATE TABLE IF NOT EXISTS {table}" for table in TABLES)
 
 #: What makes a file of an older version one of the next.
-UPGRADES = {1: ("ALTER TABLE quarantine ADD COLUMN record_time TIMESTAMP", f"CREATE TABLE {REPLAYS}")}
+UPGRADES = {
+    1: ("ALTER TABLE quarantine ADD COLUMN record_time TIMESTAMP", f"CREATE TABLE {REPLAYS}"),
+    2: (
+        "ALTER TABLE sources ADD COLUMN incarnation INTEGER DEFAULT 0",
+        "ALTER TABLE partitions ADD COLUMN incarnation INTEGER DEFAULT 0",
+        f"CREATE TABLE {TOPICS}",
+        f"CREATE TABLE {ABANDONED}",
+    ),
+}

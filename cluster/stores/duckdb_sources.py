@@ -19,10 +19,10 @@ class SourceIds:
     """
 
     def __init__(self, cursor: Cursor) -> None:
-        rows = run(cursor, 'SELECT source_id, kind, registry_version, topic, "partition", upload_id FROM sources')
+        rows = run(cursor, 'SELECT source_id, kind, registry_version, topic, "partition", upload_id, incarnation FROM sources')
         self._known = {
-            Origin(SourceKind(kind), version, topic, partition, upload): number
-            for number, kind, version, topic, partition, upload in rows
+            Origin(SourceKind(kind), version, topic, partition, upload, incarnation): number
+            for number, kind, version, topic, partition, upload, incarnation in rows
         }
         self._last = max(self._known.values(), default=0)
         self._lock = threading.Lock()
@@ -60,5 +60,6 @@ def _table(ids: dict[Origin, int], now_us: int) -> pa.Table:
             "upload_id": pa.array([origin.upload_id for origin in ids], pa.string()),
             "registry_version": pa.array([origin.registry_version for origin in ids], pa.int32()),
             "created_at": pa.array([now_us] * len(ids), pa.timestamp("us")),
+            "incarnation": pa.array([origin.incarnation for origin in ids], pa.int32()),
         },
     )

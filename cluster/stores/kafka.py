@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError, OffsetOutOfRangeError
+from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata
 
 from cluster.clock import now_us
 from cluster.config import IngestConfig, KafkaConfig
 from cluster.errors import Refused
+from cluster.ingest.resets import gone, made_again
 from cluster.records import Records
 from cluster.stores.kafka_client import client_options, connect, kafka_errors
+from cluster.stores.kafka_identity import TopicIdentity
 from cluster.stores.kafka_slabs import install
 
 __all__ = ["KafkaPartition", "client_options"]
@@ -55,6 +57,8 @@ class KafkaPartition:
         self._pending: deque[Any] = deque()  # pieces that were polled and did not fit into a batch
         self._position: int | None = None
         self._told: int | None = None
+        self._topic, self._topic_id = TopicIdentity(self._consumer, self._tp), ""
+        self._unchecked = False
 
     def seek(self, offset: int) -> None:
         """Read next from `offset`."""
@@ -72,13 +76,28 @@ class KafkaPartition:
                 pieces = self._take(first, timeout_s)
                 end = self._end_of(pieces)
                 records = self._records(pieces, first, end)
+                if records is not None and self._unchecked and self._topic_id:
+                    self._check()
+                    self._unchecked = False
             except BaseException as error:
                 self.seek(first)  # the consumer may be past what was taken and is lost with this error
-                if isinstance(error, OffsetOutOfRangeError):
+                if isinstance(error, OffsetOutOfRangeError | LogTruncationError):
                     raise self._offset_is_gone(first) from None
                 raise
         self._position = end
         return records
+
+    def identity(self) -> str | None:
+        """See RecordSource."""
+        with kafka_errors(self._bootstrap):
+            found = self._topic.read()
+        self._topic_id = found or ""
+        return found
+
+    def check(self) -> None:
+        """See RecordSource."""
+        with kafka_errors(self._bootstrap):
+            self._check()
 
     def beginning(self) -> int:
         """Return the first offset that still exists."""
@@ -134,6 +153,7 @@ class KafkaPartition:
         found = self._consumer.poll(wait_ms, max_records=min(records, MOST_PIECES)).get(self._tp, ())
         wanted = (self._reader.since(piece, first) for piece in found)
         self._pending.extend(piece for piece in wanted if piece is not None)
+        self._unchecked = True  # also without pieces: what was skipped is the old topic's to skip
         return bool(self._pending)
 
     def _end_of(self, pieces: list[Any]) -> int:
@@ -142,13 +162,14 @@ class KafkaPartition:
             return self._reader.next_offset(pieces[-1])
         return int(self._consumer.position(self._tp, timeout_ms=0))
 
+    def _check(self) -> None:
+        found = self._topic.read()
+        if self._topic_id and found is not None and found != self._topic_id:
+            raise made_again(self._tp.topic, self._tp.partition, self._topic_id, found)
+
     def _offset_is_gone(self, offset: int) -> Refused:
-        topic, partition = self._tp
-        return Refused(
-            f"{topic}[{partition}]: offset {offset} does not exist, the broker has [{self.beginning()}, {self.end()}). Either "
-            "records were removed before they were read (retention shorter than the time that Raytide was away), or the topic "
-            "was deleted and made again. Nothing is skipped silently: docs/delivery.md says how to go on",
-        )
+        self._check()  # of a topic that was made anew, offsets say nothing
+        return gone(self._tp.topic, self._tp.partition, offset, self.beginning(), self.end())
 
     def _group_offset(self, offset: int) -> dict[TopicPartition, OffsetAndMetadata]:
         return {self._tp: OffsetAndMetadata(offset, "", -1)}

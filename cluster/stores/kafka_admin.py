@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -12,9 +12,9 @@ from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 
 from cluster.config import KafkaConfig
 from cluster.stores.kafka_client import client_options, connect, kafka_errors
+from cluster.stores.kafka_identity import UNKNOWN_TOPIC, id_text
 
 NO_ERROR = 0
-UNKNOWN_TOPIC = 3
 
 
 class KafkaAdmin:
@@ -26,13 +26,13 @@ class KafkaAdmin:
 
     def partitions_of(self, topic: str) -> int | None:
         """Return how many partitions a topic has, or None if there is no such topic."""
-        with kafka_errors(self._bootstrap):
-            (found,) = self._client.describe_topics([topic])
-            if found["error_code"] == UNKNOWN_TOPIC:
-                return None
-            if found["error_code"] != NO_ERROR:
-                raise for_code(found["error_code"])(topic)
-        return len(found["partitions"])
+        found = self._describe(topic)
+        return len(found["partitions"]) if found else None
+
+    def identity(self, topic: str) -> str | None:
+        """Return the id of a topic, or None if there is no such topic or the broker gives no ids."""
+        found = self._describe(topic)
+        return id_text(found["topic_id"]) if found else None
 
     def create_topic(self, name: str, partitions: int, replication: int) -> None:
         """Create a topic and wait until its partitions have leaders; one that exists stays as it is."""
@@ -45,9 +45,26 @@ class KafkaAdmin:
     def ends(self, topics: Iterable[str]) -> dict[tuple[str, int], int]:
         """Return the offset after the last committed record of each partition of those `topics` that exist."""
         counts = {topic: self.partitions_of(topic) or 0 for topic in topics}
-        wanted = {TopicPartition(t, p): OffsetSpec.LATEST for t, count in counts.items() for p in range(count)}
-        if not wanted:
+        return self._offsets([TopicPartition(t, p) for t, count in counts.items() for p in range(count)], OffsetSpec.LATEST)
+
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return the first offset of a partition that exists, and the one after the last committed record."""
+        at, wanted = (topic, partition), [TopicPartition(topic, partition)]
+        return self._offsets(wanted, OffsetSpec.EARLIEST)[at], self._offsets(wanted, OffsetSpec.LATEST)[at]
+
+    def _describe(self, topic: str) -> Any:
+        with kafka_errors(self._bootstrap):
+            (found,) = self._client.describe_topics([topic])
+            if found["error_code"] == UNKNOWN_TOPIC:
+                return None
+            if found["error_code"] != NO_ERROR:
+                raise for_code(found["error_code"])(topic)
+        return found
+
+    def _offsets(self, partitions: Sequence[TopicPartition], which: OffsetSpec) -> dict[tuple[str, int], int]:
+        if not partitions:
             return {}
+        wanted = dict.fromkeys(partitions, which)
         with kafka_errors(self._bootstrap):
             found = self._client.list_partition_offsets(wanted, IsolationLevel.READ_COMMITTED, self._timeout_ms)
         return {(tp.topic, tp.partition): found[tp].offset for tp in wanted}

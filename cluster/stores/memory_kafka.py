@@ -10,6 +10,7 @@ import numpy as np
 
 from cluster.config import IngestConfig
 from cluster.errors import Refused, Unreachable
+from cluster.ingest.resets import gone, made_again
 from cluster.records import Batch, Headers, Records
 from cluster.stores.letters import fitted, letters_of
 
@@ -31,6 +32,7 @@ class MemoryTopic:
     def __init__(self, name: str, partitions: int = 1) -> None:
         self.name = name
         self.away = False
+        self.topic_id = f"id-of-{name}"
         self.committed: dict[int, int] = {}
         self._logs: list[list[Message]] = [[] for _ in range(partitions)]
         self._beginnings = [0] * partitions
@@ -80,6 +82,7 @@ class MemoryPartition:
         self._topic, self._partition = topic, partition
         self._max_records, self._max_bytes = ingest.batch_records, ingest.batch_bytes
         self._position: int | None = None
+        self._identity: str | None = None
 
     def seek(self, offset: int) -> None:
         """Read next from `offset`."""
@@ -94,15 +97,26 @@ class MemoryPartition:
             return None
         beginning, end = self._topic.bounds(self._partition)
         if not beginning <= first <= end:
-            raise Refused(
-                f"{self._topic.name}[{self._partition}]: offset {first} does not exist, there is [{beginning}, {end})"
-            )
+            raise gone(self._topic.name, self._partition, first, beginning, end)
+        self.check()
         if first == end:
             return None
         messages = self._fitting(self._topic.since(first, self._partition, self._max_records + 1))
         rest = self._topic.since(messages[-1].offset + 1, self._partition, 1) if messages else ()
         self._position = rest[0].offset if rest else end
         return _records(messages, first, self._position)
+
+    def identity(self) -> str | None:
+        """Return the topic's id, and read from this one alone."""
+        self._topic.bounds(self._partition)
+        self._identity = self._topic.topic_id
+        return self._identity
+
+    def check(self) -> None:
+        """Raise Lost when a test made another topic of it."""
+        self._topic.bounds(self._partition)
+        if self._identity is not None and self._topic.topic_id != self._identity:
+            raise made_again(self._topic.name, self._partition, self._identity, self._topic.topic_id)
 
     def beginning(self) -> int:
         """Return the first offset that still exists."""

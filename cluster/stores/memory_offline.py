@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from cluster.errors import Fenced, Gap, NotFound, Refused
 from cluster.ingest.ledger import Partition, check_batch, partition_of
+from cluster.ingest.resets import Abandoned, Reset, TopicLives, check_identity, empty_batches, never_opened, plan
 from cluster.records import ROWS_SCHEMA, Batch, Origin, PartitionStart
 from cluster.stores.ports import Upload, UploadState
 from cluster.stores.replay_rules import check_replay, limited_to
@@ -40,22 +41,38 @@ class MemoryOfflineStore:
         self.replays: dict[str, Batch] = {}
         self._replayed: set[tuple[Origin, int]] = set()
         self._unpublished: list[str] = []
+        self.abandoned: dict[Partition, list[Abandoned]] = {}
         self._starts: dict[Partition, PartitionStart] = {}
+        self._topics: dict[tuple[str, int], str] = {}
         self._versions: list[str] = []
         self._uploads: dict[str, Upload] = {}
         self._open: dict[str, _File] = {}
         self._now_us, self._patience_s = now_us, patience_s
         self._changed = threading.Condition(threading.RLock())
 
-    def open_partition(self, topic: str, partition: int, beginning: int) -> PartitionStart:
+    def open_partition(self, topic: str, partition: int, beginning: int, topic_id: str | None = None) -> PartitionStart:
         """See OfflineStore."""
         with self._changed:
-            known = self._starts.get((topic, partition), PartitionStart(0, beginning))
-            start = PartitionStart(known.epoch + 1, known.next_offset)
-            self._starts[topic, partition] = start
-            self.committed.setdefault((topic, partition), [])
-            self._changed.notify_all()
-            return start
+            key, lives = (topic, partition), self._lives(topic)
+            known = self._starts.get(key)
+            if known is None:
+                known = PartitionStart(0, beginning, lives.new_partition(topic_id))
+            check_identity(key, known, lives, topic_id)
+            self._remember(topic, known.incarnation, topic_id)
+            self.committed.setdefault(key, [])
+            return self._begin(key, replace(known, epoch=known.epoch + 1))
+
+    def reset_partition(self, reset: Reset) -> PartitionStart:
+        """See OfflineStore."""
+        key = reset.topic, reset.partition
+        with self._changed:
+            if (known := self._starts.get(key)) is None:
+                raise never_opened(reset)
+            decided = plan(reset, known, self._lives(reset.topic))
+            self._remember(reset.topic, decided.start.incarnation, reset.topic_id)
+            self.abandoned.setdefault(key, []).extend(decided.abandoned)
+            self.committed[key] += empty_batches(reset, decided)
+            return self._begin(key, decided.start)
 
     def commit(self, batch: Batch) -> None:
         """See OfflineStore. A batch out of order waits for the one before it."""
@@ -69,7 +86,7 @@ class MemoryOfflineStore:
             if batch.first != start.next_offset:
                 raise Gap(*key, batch.first, start.next_offset)
             self.committed[key].append(batch)
-            self._starts[key] = PartitionStart(start.epoch, batch.next)
+            self._starts[key] = replace(start, next_offset=batch.next)
             self._changed.notify_all()
 
     def register(self, content_hash: str, definition: Mapping[str, Any], applied_by: str) -> int:  # noqa: ARG002 - the port's
@@ -192,6 +209,18 @@ class MemoryOfflineStore:
         """See OfflineStore."""
         with self._changed:
             return sorted(self._uploads.values(), key=lambda u: (u.created_at, u.upload_id), reverse=True)[:limit]
+
+    def _lives(self, topic: str) -> TopicLives:
+        return TopicLives({number: topic_id for (name, number), topic_id in self._topics.items() if name == topic})
+
+    def _remember(self, topic: str, incarnation: int, topic_id: str | None) -> None:
+        if topic_id is not None:
+            self._topics.setdefault((topic, incarnation), topic_id)
+
+    def _begin(self, key: Partition, start: PartitionStart) -> PartitionStart:
+        self._starts[key] = start
+        self._changed.notify_all()
+        return start
 
     def _batches(self) -> list[Batch]:
         return [batch for group in (*self.committed.values(), *self.files.values()) for batch in group]

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cluster.ingest.resets import Reset
 from cluster.records import Batch, Origin, PartitionStart, Records
 
 
@@ -27,8 +28,19 @@ class RecordSource(Protocol):
     def poll(self, timeout_s: float) -> Records | None:
         """Return up to a batch of records, or None when none came in time.
 
-        Raise Unreachable when the brokers are away, Refused when the offset no longer exists.
+        Every record comes from the topic that `identity` named last: one that was made anew meanwhile is noticed before
+        any of its records is returned. Raise Unreachable when the brokers or the topic are away, Lost when the offset or
+        that topic no longer exists.
         """
+
+    def identity(self) -> str | None:
+        """Return Kafka's id of the topic, another for each topic of the same name; None if the broker has none.
+
+        Raise Unreachable when the brokers are away or there is no such topic or partition.
+        """
+
+    def check(self) -> None:
+        """Raise as `poll` does when the topic is gone or another one by now."""
 
     def beginning(self) -> int:
         """Return the first offset that still exists."""
@@ -158,10 +170,18 @@ class OfflineStore(Protocol):
     Every method can be called again after a lost answer.
     """
 
-    def open_partition(self, topic: str, partition: int, beginning: int) -> PartitionStart:
+    def open_partition(self, topic: str, partition: int, beginning: int, topic_id: str | None = None) -> PartitionStart:
         """Take a new epoch for a partition; older epochs are fenced from then on.
 
-        A partition never seen starts at `beginning`, one known where its ledger ends.
+        A partition never seen starts at `beginning`, one known where its ledger ends. Raise Lost when `topic_id`, if the
+        broker has one, is not that of the topic which the ledger is about.
+        """
+
+    def reset_partition(self, reset: Reset) -> PartitionStart:
+        """Let a partition go on at another offset, under a new epoch, and declare what lies before it as lost.
+
+        Epoch, offset, the range's place in the ledger and the declaration are one transaction. Doing it again is harmless.
+        Raise Refused when the target does not exist or lies in history, NotFound when the partition was never opened.
         """
 
     def commit(self, batch: Batch) -> None:

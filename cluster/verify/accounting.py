@@ -16,13 +16,15 @@ Origin = Mapping[str, Any]
 
 #: What is behind each source id, under the first id of the same origin: for queries that must see through versions.
 ORIGINS = """origins AS (
-        SELECT source_id, kind, topic, "partition", upload_id,
-            min(source_id) OVER (PARTITION BY kind, topic, "partition", upload_id) AS origin
+        SELECT source_id, kind, topic, "partition", upload_id, incarnation,
+            min(source_id) OVER (PARTITION BY kind, topic, "partition", upload_id, incarnation) AS origin
         FROM sources
     )"""
 
 # Where a record came from, whether at once or by a replay.
-_PLACE = "CASE WHEN topic IS NULL THEN 'upload ' || upload_id ELSE format('{}[{}]', topic, \"partition\") END"
+_PLACE = """CASE WHEN topic IS NULL THEN 'upload ' || upload_id
+    WHEN incarnation > 0 THEN format('{}[{}] (incarnation {})', topic, "partition", incarnation)
+    ELSE format('{}[{}]', topic, "partition") END"""
 _LABEL = f"CASE WHEN kind = 'replay' THEN 'replays of ' ELSE '' END || {_PLACE} AS label"
 
 # One statement, so that all counts are of one moment. Positions are grouped without feature names, which makes it
@@ -61,7 +63,7 @@ _ORIGINS = f"""
         FROM batches JOIN origins USING (source_id) GROUP BY origin
     ),
     everything AS (
-        SELECT DISTINCT origin, kind, topic, "partition", origins.upload_id, 0 AS nothing FROM origins
+        SELECT DISTINCT origin, kind, topic, "partition", origins.upload_id, incarnation, 0 AS nothing FROM origins
         WHERE kind IN ('stream', 'upload', 'replay')
     )
     SELECT {_LABEL.replace("upload_id", "coalesce(everything.upload_id, uploads.upload_id)")},

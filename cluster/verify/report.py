@@ -47,11 +47,30 @@ class PartitionState:
 
 
 @dataclass(frozen=True, slots=True)
+class Declared:
+    """Offsets `[first, next)` that somebody gave up, by whom, when and why.
+
+    `next` and `offsets` are None where nobody can know how many there were: the topic is gone.
+    """
+
+    topic: str
+    partition: int
+    incarnation: int
+    first: int
+    next: int | None
+    offsets: int | None
+    reason: str
+    declared_by: str
+    declared_at_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that was checked. Being behind Kafka is told, not an offence."""
+    """Everything that was checked. Being behind Kafka is told, not an offence; so is loss that was declared."""
 
     checks: tuple[Check, ...]
     partitions: tuple[PartitionState, ...]
+    declared: tuple[Declared, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -64,6 +83,7 @@ class Report:
             "ok": self.ok,
             "checks": [asdict(check) | {"examples": list(check.examples)} for check in self.checks],
             "partitions": [asdict(partition) for partition in self.partitions],
+            "declared": [asdict(loss) for loss in self.declared],
         }
 
 

@@ -50,4 +50,4 @@ def verify(
         *accounting.checks(reads, origins),
         *online.checks(reads, online_store, catalog.online_names(), Pauses(clock or SystemClock(), patience_s)),
     ]
-    return Report(tuple(checks), tuple(states))
+    return Report(tuple(checks), tuple(states), tuple(streams.declared(reads)))

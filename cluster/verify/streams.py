@@ -4,28 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from cluster.verify.report import Check, PartitionState, Reads, offenders, rows
+from cluster.verify.report import Check, Declared, PartitionState, Reads, offenders, rows
 
 Ends = Callable[[], Mapping[tuple[str, int], int]]
 
 _PARTITIONS = """
     SELECT topic, "partition", next_offset AS next, coalesce(first, next_offset) AS first
     FROM partitions LEFT JOIN (
-        SELECT topic, "partition", min(first_position) AS first
+        SELECT topic, "partition", incarnation, min(first_position) AS first
         FROM batches JOIN sources USING (source_id) WHERE kind = 'stream' GROUP BY ALL
-    ) USING (topic, "partition")
+    ) USING (topic, "partition", incarnation)
     ORDER BY ALL"""
 
 _COUNT = "SELECT count(*) AS n FROM batches JOIN sources USING (source_id) WHERE kind = 'stream'"
 
-# Batches in order: each starts where the one before ended, and the partition goes on where the last one ended.
+# Batches of each life of a topic in order: each starts where the one before ended, and the partition goes on where the
+# last one ended; of a life that is over, what follows on its end was declared as lost. A declared range is a batch.
 _BROKEN = """
     WITH ledger AS (
-        SELECT topic, "partition", first_position AS first, next_position AS next,
-            lag(next_position) OVER (PARTITION BY topic, "partition" ORDER BY first_position, next_position) AS before
+        SELECT topic, "partition", incarnation, first_position AS first, next_position AS next,
+            lag(next_position) OVER (
+                PARTITION BY topic, "partition", incarnation ORDER BY first_position, next_position
+            ) AS before
         FROM batches JOIN sources USING (source_id) WHERE kind = 'stream'
     ), ends AS (
-        SELECT topic, "partition", max(next) AS ledger_end FROM ledger GROUP BY ALL
+        SELECT topic, "partition", incarnation, max(next) AS ledger_end FROM ledger GROUP BY ALL
+    ), goes_on AS (
+        SELECT topic, "partition", incarnation, next_offset FROM partitions
+        UNION ALL
+        SELECT topic, "partition", incarnation, first_position FROM abandoned WHERE next_position IS NULL
+    ), empty AS (
+        SELECT topic, "partition", incarnation, first_position, next_position FROM batches JOIN sources USING (source_id)
+        WHERE kind = 'stream' AND events = 0 AND "rows" = 0 AND rejected = 0
     )
     SELECT format('{}[{}]: a batch starts at {}, the one before ended at {}', topic, "partition", first, before) AS text
         FROM ledger WHERE first <> before
@@ -35,7 +45,17 @@ _BROKEN = """
     UNION ALL
     SELECT format('{}[{}]: the ledger ends at {}, the partition goes on at {}', topic, "partition", ledger_end,
             coalesce(next_offset::VARCHAR, 'an unknown offset'))
-        FROM ends LEFT JOIN partitions USING (topic, "partition") WHERE ledger_end IS DISTINCT FROM next_offset"""
+        FROM ends LEFT JOIN goes_on USING (topic, "partition", incarnation) WHERE ledger_end IS DISTINCT FROM next_offset
+    UNION ALL
+    SELECT format('{}[{}]: {} up to {} were declared as lost, the ledger has no such range', topic, "partition",
+            first_position, next_position)
+        FROM (FROM abandoned WHERE next_position IS NOT NULL)
+        ANTI JOIN empty USING (topic, "partition", incarnation, first_position, next_position)"""
+
+_DECLARED = """
+    SELECT topic, "partition", incarnation, first_position AS first, next_position AS next,
+        next_position - first_position AS offsets, reason, declared_by, epoch_us(declared_at) AS declared_at_us
+    FROM abandoned ORDER BY declared_at, topic, "partition", incarnation, first_position"""
 
 
 def partitions(reads: Reads, kafka_ends: Ends | None) -> list[PartitionState]:
@@ -50,6 +70,11 @@ def contiguous(reads: Reads) -> Check:
     """Check that the batches of each partition follow one another up to its next offset."""
     [counted] = rows(reads, _COUNT)
     return Check("ledger is contiguous", counted["n"], *offenders(reads, _BROKEN))
+
+
+def declared(reads: Reads) -> list[Declared]:
+    """Return what somebody declared as lost, ever."""
+    return [Declared(**row) for row in rows(reads, _DECLARED)]
 
 
 def not_ahead(states: list[PartitionState]) -> Check:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -37,6 +37,7 @@ from cluster.gateway.server import SERVICES, GatewayServer
 from cluster.records import ROWS_SCHEMA
 from cluster.registry.catalog import Catalog, build
 from cluster.registry.definitions import Entity, FeatureService, FeatureView, Field, Long, StreamSource
+from cluster.resets import ResetAnswer, ResetRequest
 from cluster.status import (
     Endpoints,
     LimiterReport,
@@ -52,6 +53,7 @@ from cluster.stores.ports import Upload, UploadState
 from cluster.uploads.header import checked
 from cluster.uploads.messages import UploadHeader, UploadProgress
 from cluster.uploads.transfer import arriving
+from cluster.verify.report import Declared
 from raytide.client import RaytideClient, UploadProgressView
 
 NOW = time.time_ns() // 1000
@@ -67,10 +69,15 @@ OFFLINE = replace(ONLINE, name="history", features=[Field("click_count")], onlin
 SERVICE = FeatureService("scoring", [ONLINE])
 CATALOG = build("shop", [ONLINE, OFFLINE, SERVICE]).registered_as(7)
 UPLOAD = Upload("u1", "k1", "a.csv", "features", "csv", "ab" * 32, 10, UploadState.DONE, 9, 1, "", NOW, NOW + 5)
+DECLARED = (
+    Declared("t", 0, 0, 5, 9, 4, "removed by Kafka", "me", NOW),
+    Declared("t", 1, 0, 7, None, None, "made again", "me", NOW),
+)
 REPORT = {
     "ok": False,
     "checks": [{"name": "ledger", "checked": 10, "offenders": 1, "examples": ["t[0]: gap at 5"]}],
     "partitions": [{"topic": "t", "partition": 0, "first": 0, "next": 9, "end": 11, "behind": 2}],
+    "declared": [asdict(loss) for loss in DECLARED],
 }
 STATUS = StatusReport(
     project="shop",
@@ -161,7 +168,7 @@ class Twin:
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Semaphore(0)
-        self.asked: dict[str, Any] = {}
+        self.asked: Any = {}
         self.table = pa.table({"n": [1]})
 
     @property
@@ -206,6 +213,12 @@ class Twin:
     def resume_partition(self, topic: str, partition: int, allowed_rejects: int) -> PartitionReport:
         self.asked = {"resumed": (topic, partition, allowed_rejects)}
         return next(p for p in STATUS.partitions if (p.topic, p.partition) == (topic, partition))
+
+    def reset_partition(self, request: ResetRequest) -> ResetAnswer:
+        self.asked = request
+        if self.trouble is not None:
+            raise self.trouble
+        return ResetAnswer(5, 9, DECLARED)
 
     def rebuild_online(self) -> Iterator[OnlineReport]:
         yield STATUS.online
@@ -658,6 +671,19 @@ def test_verify_waits_as_told_and_reports(twin: Twin, client: RaytideClient) -> 
     assert twin.asked == {"wait_s": 2.5}
     with pytest.raises(Refused, match="wait_s: must be a number"):
         client.verify(-1)
+
+
+def test_a_reset_is_passed_on_and_a_refusal_names_the_field(twin: Twin, client: RaytideClient) -> None:
+    for request in (ResetRequest("t", 1, "latest", "me"), ResetRequest("t", 0, "0", "me", dry_run=True, expected=0)):
+        assert client.reset_partition(request) == ResetAnswer(5, 9, DECLARED)
+        assert twin.asked == request
+    for error, message in (
+        (NotFound("topic: no source reads 'x'"), "topic: no source reads"),
+        (Refused("t[0] is RUNNING: it reads by itself"), r"t\[0\] is RUNNING"),
+    ):
+        twin.trouble = error
+        with pytest.raises(type(error), match=message):
+            client.reset_partition(ResetRequest("x", 1, "latest", "me"))
 
 
 # ---- dead letters

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
@@ -62,6 +63,14 @@ class WriterMachine(RuleBasedStateMachine):
         key = ("events", partition)
         known = self.store.starts.get(key, PartitionStart(0, 0))
         self.store.starts[key] = PartitionStart(known.epoch + 1, known.next_offset)
+        self.ledger.sync(key, self.store.starts[key])
+
+    @rule(partition=partitions, lost=st.integers(1, 5))
+    def reset(self, partition: int, lost: int) -> None:
+        key = ("events", partition)
+        known = self.store.starts[key]
+        empty = stream_batch(known.epoch + 1, known.next_offset, known.next_offset + lost, partition=partition)
+        self.store.write([replace(empty, events=0, rows=empty.rows.slice(0, 0))])
         self.ledger.sync(key, self.store.starts[key])
 
     @rule(partition=partitions, span=spans, behind=st.integers(0, 2))

@@ -15,6 +15,7 @@ import pytest
 
 from cluster.config import OfflineStoreConfig
 from cluster.errors import Gap, Misconfigured, Refused, RetryLater
+from cluster.ingest.resets import Reset
 from cluster.records import ROWS_SCHEMA, Batch, Origin, PartitionStart
 from cluster.stores.duckdb import DuckStore
 from cluster.stores.duckdb_database import DuckDatabase
@@ -102,6 +103,7 @@ Path(sys.argv[1]).parent.mkdir(); held = duckdb.connect(sys.argv[1]); print("hel
         with duckdb.connect(config.path) as first:
             first.execute("ALTER TABLE quarantine DROP COLUMN record_time")
             first.execute("DROP TABLE replays")
+            self.undo_the_third_version(first)
             first.execute("UPDATE meta SET schema_version = 1")
         again = DuckStore(config)
         again.commit(stream_batch(1, 2, 4, rejected=[2]))
@@ -109,6 +111,33 @@ Path(sys.argv[1]).parent.mkdir(); held = duckdb.connect(sys.argv[1]); print("hel
         assert again.commit_replay("r", STREAM, make_batch(STREAM.replayed_under(1), 0, (1, 2))) == 1
         assert ask(again, "FROM meta") == [(SCHEMA_VERSION,)]
         again.close()
+
+    def test_a_file_of_the_second_version_is_brought_up_to_date(self, store: DuckStore, config: OfflineStoreConfig) -> None:
+        store.open_partition("events", 0, 0)
+        store.commit(stream_batch(1, 0, 2))
+        store.close()
+        with duckdb.connect(config.path) as second:
+            self.undo_the_third_version(second)
+            second.execute("UPDATE meta SET schema_version = 2")
+        again = DuckStore(config)
+        assert again.open_partition("events", 0, 0, "id") == PartitionStart(2, 2, 0)
+        again.commit(stream_batch(2, 2, 4))
+        assert ask(again, "SELECT DISTINCT source_id, incarnation FROM sources") == [(1, 0)], "known sources keep their ids"
+        assert ask(again, "SELECT topic, incarnation, topic_id FROM topics") == [("events", 0, "id")]
+        again.reset_partition(Reset("events", 0, 6, 6, 9, "id", 1, "me"))
+        assert ask(again, "SELECT first_position, next_position FROM abandoned") == [(4, 6)]
+        assert ask(again, "FROM meta") == [(SCHEMA_VERSION,)]
+        again.close()
+
+    @staticmethod
+    def undo_the_third_version(file: duckdb.DuckDBPyConnection) -> None:
+        for statement in (
+            "ALTER TABLE sources DROP COLUMN incarnation",
+            "ALTER TABLE partitions DROP COLUMN incarnation",
+            "DROP TABLE topics",
+            "DROP TABLE abandoned",
+        ):
+            file.execute(statement)
 
     def test_no_statement_reaches_files_or_this_process_variables(self, store: DuckStore, tmp_path: Path) -> None:
         secret = pa.table({"a": [1]})

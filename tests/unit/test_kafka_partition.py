@@ -34,6 +34,7 @@ class ScriptedConsumer:
         self._position = 0
         self.script: deque[Exception | None] = deque()
         self._fetcher = type("Fetcher", (), {})()
+        self._manager = None
 
     def assign(self, partitions: list[TopicPartition]) -> None:
         assert partitions == [TP]

@@ -43,6 +43,12 @@ class Source:
         positions = np.arange(first, self.at)
         return Records(first, self.at, positions, [b"x"] * len(positions), positions)
 
+    def identity(self) -> str | None:
+        return "id"
+
+    def check(self) -> None:
+        """The topic stays."""
+
     def beginning(self) -> int:
         return 0
 
@@ -132,7 +138,7 @@ class Ledger:
     def next(self) -> int:
         return self.committed[-1][1] if self.committed else 0
 
-    def open_partition(self, _topic: str, _partition: int, _beginning: int) -> PartitionStart:
+    def open_partition(self, _topic: str, _partition: int, _beginning: int, _topic_id: str | None) -> PartitionStart:
         self.epoch += 1
         return PartitionStart(self.epoch, self.next)
 

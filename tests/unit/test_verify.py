@@ -254,8 +254,8 @@ def replayed_world(state: str = "DONE") -> World:
     """Return the healthy world after t[0]'s position 7 and up1's row 3 were replayed."""
     world = healthy_world()
     world.run(
-        """INSERT INTO sources VALUES (5, 'replay', 't', 0, NULL, 2, '2026-01-02'),
-            (6, 'replay', NULL, NULL, 'up1', 2, '2026-01-02')""",
+        """INSERT INTO sources VALUES (5, 'replay', 't', 0, NULL, 2, '2026-01-02', 0),
+            (6, 'replay', NULL, NULL, 'up1', 2, '2026-01-02', 0)""",
         """INSERT INTO features VALUES ('u3', 'a', 7, make_timestamp(999), make_timestamp(207), 5, 7),
             ('u3', 'b', 7, make_timestamp(107), make_timestamp(207), 5, 7),
             ('new', 'a', 3, make_timestamp(150), make_timestamp(200), 6, 3)""",
@@ -308,7 +308,7 @@ REPLAY_BREAKS: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {
     ),
     "replayed under two versions": (
         [
-            "INSERT INTO sources VALUES (7, 'replay', 't', 0, NULL, 3, '2026-01-02')",
+            "INSERT INTO sources VALUES (7, 'replay', 't', 0, NULL, 3, '2026-01-02', 0)",
             "INSERT INTO features SELECT * REPLACE (7 AS source_id) FROM features WHERE source_id = 5",
             "INSERT INTO batches SELECT * REPLACE (7 AS source_id) FROM batches WHERE source_id = 5",
         ],
@@ -360,3 +360,72 @@ def test_a_replay_that_never_reaches_redis(state: str, seconds: float) -> None:
     found = failing(world.verify())
     assert set(found) == {NEWEST}
     assert world.clock.now == pytest.approx(seconds)
+
+
+DECLARED = "INSERT INTO abandoned VALUES ('t', {}, {}, {}, {}, 'retention', 'me', '2026-01-03')"
+
+
+def reset_world() -> World:
+    """Return the healthy world after t[0] gave up 25 to 29, and t[1] began anew with positions that it had before."""
+    world = healthy_world()
+    world.run(
+        "INSERT INTO batches VALUES (2, 25, 30, 0, 0, 0, 3, now()::TIMESTAMP)",
+        DECLARED.format(0, 0, 25, 30),
+        """UPDATE partitions SET next_offset = 30, epoch = 3 WHERE "partition" = 0""",
+        DECLARED.format(1, 0, 10, "NULL"),
+        "INSERT INTO sources VALUES (8, 'stream', 't', 1, NULL, 1, '2026-01-03', 1)",
+        """INSERT INTO features SELECT 'y' || p % 4, 'b', p, make_timestamp(500 + p), make_timestamp(600 + p), 8, p
+            FROM range(0, 6) r(p)""",
+        "INSERT INTO batches VALUES (8, 0, 6, 6, 6, 0, 2, now()::TIMESTAMP)",
+        """UPDATE partitions SET next_offset = 6, incarnation = 1, epoch = 2 WHERE "partition" = 1""",
+    )
+    world.ends = {("t", 0): 31, ("t", 1): 6}
+    world.online = MemoryOnlineStore()
+    world.sync_online()
+    return world
+
+
+def test_declared_loss_is_told_for_ever_and_is_no_offence() -> None:
+    report = reset_world().verify()
+    assert failing(report) == {}
+    told = [(d.topic, d.partition, d.first, d.next, d.offsets, d.declared_by) for d in report.declared]
+    assert sorted(told, key=str) == [("t", 0, 25, 30, 5, "me"), ("t", 1, 10, None, None, "me")]
+    assert [(p.first, p.next, p.behind) for p in report.partitions] == [(5, 30, 1), (0, 6, 0), (0, 0, None)]
+    assert len(json.loads(json.dumps(report.to_dict()))["declared"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("statements", "expected"),
+    [
+        (
+            ["DELETE FROM batches WHERE first_position = 25"],
+            {LEDGER: "t[0]: the ledger ends at 25, the partition goes on at 30"},
+        ),
+        (
+            ["DELETE FROM abandoned WHERE next_position IS NULL"],
+            {LEDGER: "t[1]: the ledger ends at 10, the partition goes on at an"},
+        ),
+        (
+            [DECLARED.format(0, 0, 5, 10)],
+            {LEDGER: "t[0]: 5 up to 10 were declared as lost, the ledger has no such range"},
+        ),
+        (
+            [
+                "INSERT INTO features FROM features WHERE source_id = 8 AND position = 2",
+                'UPDATE batches SET "rows" = 7 WHERE source_id = 8',
+            ],
+            {ONCE: "t[1] (incarnation 1): position 2 has b 2 times"},
+        ),
+        (
+            ["INSERT INTO features SELECT * REPLACE (27 AS position) FROM features WHERE source_id = 2 AND position = 24"],
+            {ACCOUNT: "t[0]: 20 events are stored, the ledger counts 19"},
+        ),
+    ],
+)
+def test_what_is_broken_after_resets_is_found_and_nothing_else(statements: Sequence[str], expected: Mapping[str, str]) -> None:
+    world = reset_world()
+    world.run(*statements)
+    found = failing(world.verify())
+    assert set(found) == set(expected)
+    for check, text in expected.items():
+        assert found[check][0].startswith(text)

@@ -178,14 +178,16 @@ class VerifyPartition(_message.Message):
     def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., first: _Optional[int] = ..., next: _Optional[int] = ..., end: _Optional[int] = ..., behind: _Optional[int] = ...) -> None: ...
 
 class VerifyResponse(_message.Message):
-    __slots__ = ("ok", "checks", "partitions")
+    __slots__ = ("ok", "checks", "partitions", "declared")
     OK_FIELD_NUMBER: _ClassVar[int]
     CHECKS_FIELD_NUMBER: _ClassVar[int]
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    DECLARED_FIELD_NUMBER: _ClassVar[int]
     ok: bool
     checks: _containers.RepeatedCompositeFieldContainer[VerifyCheck]
     partitions: _containers.RepeatedCompositeFieldContainer[VerifyPartition]
-    def __init__(self, ok: _Optional[bool] = ..., checks: _Optional[_Iterable[_Union[VerifyCheck, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[VerifyPartition, _Mapping]]] = ...) -> None: ...
+    declared: _containers.RepeatedCompositeFieldContainer[DeclaredLoss]
+    def __init__(self, ok: _Optional[bool] = ..., checks: _Optional[_Iterable[_Union[VerifyCheck, _Mapping]]] = ..., partitions: _Optional[_Iterable[_Union[VerifyPartition, _Mapping]]] = ..., declared: _Optional[_Iterable[_Union[DeclaredLoss, _Mapping]]] = ...) -> None: ...
 
 class RebuildOnlineRequest(_message.Message):
     __slots__ = ()
@@ -348,3 +350,51 @@ class ResumePartitionResponse(_message.Message):
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     partition: PartitionStatus
     def __init__(self, partition: _Optional[_Union[PartitionStatus, _Mapping]] = ...) -> None: ...
+
+class DeclaredLoss(_message.Message):
+    __slots__ = ("topic", "partition", "incarnation", "first", "next", "offsets", "reason", "declared_by", "declared_at_us")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    OFFSETS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DECLARED_BY_FIELD_NUMBER: _ClassVar[int]
+    DECLARED_AT_US_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    partition: int
+    incarnation: int
+    first: int
+    next: int
+    offsets: int
+    reason: str
+    declared_by: str
+    declared_at_us: int
+    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., incarnation: _Optional[int] = ..., first: _Optional[int] = ..., next: _Optional[int] = ..., offsets: _Optional[int] = ..., reason: _Optional[str] = ..., declared_by: _Optional[str] = ..., declared_at_us: _Optional[int] = ...) -> None: ...
+
+class ResetPartitionRequest(_message.Message):
+    __slots__ = ("topic", "partition", "target", "declared_by", "dry_run", "expected")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    DECLARED_BY_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    partition: int
+    target: str
+    declared_by: str
+    dry_run: bool
+    expected: int
+    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., target: _Optional[str] = ..., declared_by: _Optional[str] = ..., dry_run: _Optional[bool] = ..., expected: _Optional[int] = ...) -> None: ...
+
+class ResetPartitionResponse(_message.Message):
+    __slots__ = ("previous", "next", "declared")
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    DECLARED_FIELD_NUMBER: _ClassVar[int]
+    previous: int
+    next: int
+    declared: _containers.RepeatedCompositeFieldContainer[DeclaredLoss]
+    def __init__(self, previous: _Optional[int] = ..., next: _Optional[int] = ..., declared: _Optional[_Iterable[_Union[DeclaredLoss, _Mapping]]] = ...) -> None: ...

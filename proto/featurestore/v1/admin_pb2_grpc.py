@@ -75,6 +75,11 @@ class AdminServiceStub:
                 request_serializer=featurestore_dot_v1_dot_admin__pb2.ResumePartitionRequest.SerializeToString,
                 response_deserializer=featurestore_dot_v1_dot_admin__pb2.ResumePartitionResponse.FromString,
                 _registered_method=True)
+        self.ResetPartition = channel.unary_unary(
+                '/featurestore.v1.AdminService/ResetPartition',
+                request_serializer=featurestore_dot_v1_dot_admin__pb2.ResetPartitionRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_admin__pb2.ResetPartitionResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -146,6 +151,16 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResetPartition(self, request, context):
+        """Lets a partition whose stored offset no longer exists go on elsewhere, and declares what lies before as lost, for ever.
+
+        It can be repeated. NOT_FOUND for an unknown topic or partition, FAILED_PRECONDITION or INVALID_ARGUMENT while it runs or
+        when the target does not exist or lies in history.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -188,6 +203,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ResumePartition,
                     request_deserializer=featurestore_dot_v1_dot_admin__pb2.ResumePartitionRequest.FromString,
                     response_serializer=featurestore_dot_v1_dot_admin__pb2.ResumePartitionResponse.SerializeToString,
+            ),
+            'ResetPartition': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetPartition,
+                    request_deserializer=featurestore_dot_v1_dot_admin__pb2.ResetPartitionRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_admin__pb2.ResetPartitionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -407,6 +427,33 @@ class AdminService:
             '/featurestore.v1.AdminService/ResumePartition',
             featurestore_dot_v1_dot_admin__pb2.ResumePartitionRequest.SerializeToString,
             featurestore_dot_v1_dot_admin__pb2.ResumePartitionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetPartition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featurestore.v1.AdminService/ResetPartition',
+            featurestore_dot_v1_dot_admin__pb2.ResetPartitionRequest.SerializeToString,
+            featurestore_dot_v1_dot_admin__pb2.ResetPartitionResponse.FromString,
             options,
             channel_credentials,
             insecure,

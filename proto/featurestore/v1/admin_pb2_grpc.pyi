@@ -62,6 +62,12 @@ class AdminServiceStub:
 
     NOT_FOUND when there is no such partition, FAILED_PRECONDITION when it is not halted.
     """
+    ResetPartition: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ResetPartitionRequest, _admin_pb2.ResetPartitionResponse]
+    """Lets a partition whose stored offset no longer exists go on elsewhere, and declares what lies before as lost, for ever.
+
+    It can be repeated. NOT_FOUND for an unknown topic or partition, FAILED_PRECONDITION or INVALID_ARGUMENT while it runs or
+    when the target does not exist or lies in history.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -96,6 +102,12 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Lets a HALTED partition go on from where its ledger ends.
 
     NOT_FOUND when there is no such partition, FAILED_PRECONDITION when it is not halted.
+    """
+    ResetPartition: _aio.UnaryUnaryMultiCallable[_admin_pb2.ResetPartitionRequest, _admin_pb2.ResetPartitionResponse]  # type: ignore[assignment]
+    """Lets a partition whose stored offset no longer exists go on elsewhere, and declares what lies before as lost, for ever.
+
+    It can be repeated. NOT_FOUND for an unknown topic or partition, FAILED_PRECONDITION or INVALID_ARGUMENT while it runs or
+    when the target does not exist or lies in history.
     """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -176,6 +188,18 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lets a HALTED partition go on from where its ledger ends.
 
         NOT_FOUND when there is no such partition, FAILED_PRECONDITION when it is not halted.
+        """
+
+    @_abc_1.abstractmethod
+    def ResetPartition(
+        self,
+        request: _admin_pb2.ResetPartitionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ResetPartitionResponse, _abc.Awaitable[_admin_pb2.ResetPartitionResponse]]:
+        """Lets a partition whose stored offset no longer exists go on elsewhere, and declares what lies before as lost, for ever.
+
+        It can be repeated. NOT_FOUND for an unknown topic or partition, FAILED_PRECONDITION or INVALID_ARGUMENT while it runs or
+        when the target does not exist or lies in history.
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
