@@ -24,7 +24,7 @@ DRAIN_SECONDS = 600
 
 def drain_with_raytide(job: Job, release: Release) -> Drained:
     """Drain with `raytide up`, fresh; the time of the last commit is the one in its ledger."""
-    with _app(job) as (client, head):
+    with running_app(job) as (client, head):
         _wait(
             client,
             lambda report: bool(report.partitions) and all(p.state == "RUNNING" for p in report.partitions),
@@ -38,7 +38,7 @@ def drain_with_raytide(job: Job, release: Release) -> Drained:
 
 
 @contextmanager
-def _app(job: Job) -> Iterator[tuple[RaytideClient, int]]:
+def running_app(job: Job) -> Iterator[tuple[RaytideClient, int]]:
     """Start the app; yield a client and the process id under which all of it runs."""
     up = [sys.executable, "-m", "cluster", "up", "--project", str(BENCH / "store")]
     down = [sys.executable, "-m", "cluster", "down"]
