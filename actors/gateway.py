@@ -16,6 +16,7 @@ import pyarrow as pa
 import structlog
 
 from actors.clients import WriterClient
+from actors.ending import FINISH_SECONDS, on_sigterm
 from actors.handles import LIMITER, SUPERVISOR, WRITER, Remote, kill, names, partition_name, quietly
 from actors.replay import RayPartRunner
 from actors.upload import RayPieceRunner
@@ -187,6 +188,7 @@ class Gateway:
         # Nobody else watches the supervisor, which watches all others.
         AnswerWatch(lambda: [n for n in names() if n == SUPERVISOR], app.config.ray.unresponsive_s, self._stop)
         threading.Thread(target=self._resume, name="resume-uploads", daemon=True).start()
+        on_sigterm(lambda: self.close(FINISH_SECONDS))
         self._log.info("gateway_up", address=self._address)
 
     def __repr__(self) -> str:

@@ -12,6 +12,7 @@ from dataclasses import replace
 import structlog
 
 from actors.clients import SlotClient, WriterClient
+from actors.ending import FINISH_SECONDS, on_sigterm
 from actors.handles import partition_name
 from cluster.app import App
 from cluster.errors import Fenced, Gap, Misconfigured, Refused, RetryLater
@@ -41,6 +42,7 @@ class Partition:
         self._outcome = Progress()
         self._allowed_rejects = 0
         self._start()
+        on_sigterm(lambda: self.drain(FINISH_SECONDS))
 
     def __repr__(self) -> str:
         return self._name

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -40,7 +39,7 @@ Key = tuple[str, int]
 
 
 class Supervisor:
-    """Looks every two seconds from construction until `drain`. Other calls answer at once."""
+    """Looks every two seconds from construction on. Other calls answer at once."""
 
     def __init__(self, app: App) -> None:
         set_up_logs(app.config.telemetry)
@@ -95,14 +94,6 @@ class Supervisor:
         remote.call("resume", allowed_rejects)
         self._progress[key] = remote.call("status")
         return self._status(key, self._progress[key], {})
-
-    def drain(self, seconds: float) -> list[str]:
-        """Let every partition finish what it has in flight; return one sentence for each that could not."""
-        self._stop.set()
-        self._thread.join(LOOK_SECONDS + ANSWER_SECONDS)
-        with ThreadPoolExecutor(max(1, len(self._progress))) as pool:
-            answers = pool.map(lambda key: self._drain_one(key, seconds), sorted(self._progress))
-        return [sentence for sentence in answers if sentence]
 
     def _live(self) -> None:
         while not self._stop.is_set():
@@ -177,17 +168,6 @@ class Supervisor:
             # Only one actor has this name, so what fenced it is gone: a fresh one takes the next epoch.
             handles.kill(name)
             del self._progress[key]
-
-    def _drain_one(self, key: Key, seconds: float) -> str:
-        name = handles.partition_name(*key)
-        try:
-            progress: Progress = handles.Remote(name, seconds + ANSWER_SECONDS).call("drain", seconds)
-        except RetryLater as error:
-            return f"{name}: {error}"
-        if progress.in_flight:
-            why = progress.note or progress.state
-            return f"{name}: {progress.in_flight} batches were still in flight after {seconds:.0f} s ({why})"
-        return ""
 
     def _status(self, key: Key, progress: Progress, notes: Mapping[str, str]) -> PartitionReport:
         return PartitionReport(

@@ -17,6 +17,7 @@ import pyarrow as pa
 import ray
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from actors.ending import on_sigterm
 from actors.handles import WRITER
 from cluster.app import App
 from cluster.errors import Misconfigured, Refused
@@ -28,6 +29,7 @@ from cluster.stores.duckdb import DuckStore
 from cluster.stores.duckdb_reads import DuckReads
 from cluster.stores.duckdb_status import WriterStatus
 from cluster.stores.ports import Upload, UploadState
+from cluster.telemetry import set_up_logs
 
 # A predecessor that was killed may need a moment to let go of the file.
 LOCK_SECONDS = 30
@@ -50,9 +52,11 @@ class Writer:
     """Gives `DuckStore` and its reads a process. Each method is what the port of the same name says."""
 
     def __init__(self, app: App) -> None:
+        set_up_logs(app.config.telemetry)
         self._store = open_store(app)
         self._reads = DuckReads(self._store.database, app.config.offline_store)
         self._ended = threading.Event()
+        on_sigterm(self.close)
 
     def __repr__(self) -> str:
         return WRITER

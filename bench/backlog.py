@@ -1,24 +1,26 @@
-"""Memory while a long backlog drains, and while a store stands still. `python -m bench.backlog --events 10000000`.
+"""Memory of every process while a backlog drains, and while a store is slow or frozen. `python -m bench.backlog`.
 
-The backlog of bench/prepare.py is released at once. On the way Redis is frozen for some seconds, and later the writer runs for
-a twentieth of the time only: reading must stop or slow down, and no process may grow. At the end everything must be there.
+Real parts: Kafka, Valkey, Ray and the app as a user starts it. The backlog becomes visible at once (bench/prepare.py). With
+`--writer-slow` the writer's process is stopped nine tenths of the time for a while, with `--redis-frozen` Valkey is stopped
+altogether: reading must stop, and memory must not grow.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import platform
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 from rich.console import Console
@@ -26,171 +28,218 @@ from rich.table import Table
 
 from bench import environment
 from bench.check import check
-from bench.drains import Job, backlog, servers
-from bench.measure import family, name_of
-from bench.raytide_drain import app_of, wait_for
+from bench.drains import Job, backlog
+from bench.measure import family
+from bench.raytide_drain import running_app
 from cluster.stack import manager
+from cluster.status import StatusReport
 from raytide.client import RaytideClient
 
-SECONDS = 0.5
-HOLD_SECONDS = 15.0
-STILL_S, AWAKE_S = 0.19, 0.01
-START_SECONDS, DRAIN_SECONDS = 120, 1_800
-#: Ray's own helpers and short-lived tasks are not shown one by one.
-SHOWN = ("Writer", "Partition", "Gateway", "Supervisor", "Limiter", "raylet", "gcs_server", "java", "valkey-server")
-
-console = Console(highlight=False, width=150)
+SAMPLE_SECONDS = 0.5
+PHASE_SECONDS = 20.0
+MARKS = (0.0, 0.1, 0.5, 1.0)
+STOPPED_SECONDS, RUNNING_SECONDS = 0.9, 0.1
+say = Console(stderr=True)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Look:
-    """One look: how many events were read by then, and the resident MB of the largest process of each name."""
+    """Resident bytes by process, and how many events were done."""
 
-    events: int
+    at: float
+    done: int
     rss: dict[str, int]
 
 
 @dataclass
-class Log:
-    """Every look of a run, and what was held when."""
+class Watch:
+    """Looks at every process of the app and its servers until the block ends."""
 
+    head: int
+    servers: dict[int, str]
+    client: RaytideClient
     looks: list[Look] = field(default_factory=list)
-    holds: dict[str, tuple[Look, Look]] = field(default_factory=dict)
+
+    def look(self) -> Look:
+        """Take one look; while the app cannot say how far it is, it is where it was."""
+        done = self.looks[-1].done if self.looks else 0
+        with suppress(Exception):
+            done = events_done(self.client.status())
+        rss: dict[str, int] = {}
+        for process in [*family(self.head), *(p for pid in self.servers for p in family(pid))]:
+            with suppress(psutil.Error):
+                name = self.servers.get(process.pid) or process_name(process)
+                rss[f"{name} ({process.pid})"] = process.memory_info().rss
+        self.looks.append(Look(time.monotonic(), done, rss))
+        return self.looks[-1]
 
 
 def main() -> None:
     """Run what the command line asks for and print it."""
-    parser = argparse.ArgumentParser(prog="python -m bench.backlog", description=__doc__)
-    parser.add_argument("--events", type=int, default=10_000_000, help="events in the backlog (default %(default)s)")
-    parser.add_argument("--entities", type=int, default=10_000, help="entities they are about (default %(default)s)")
-    options = parser.parse_args()
+    options = _options()
     state = Path.cwd() / ".raytide"
     state.mkdir(exist_ok=True)
     python = environment.ensure(state / "bench-venv")
     folder = Path(tempfile.mkdtemp(prefix="backlog-", dir=state))
     try:
         stack = manager.up(folder, brokers=1, kafka_port=0, redis_port=0)
-        run = folder / "run"
-        run.mkdir()
-        pids = tuple(service.pid for service in stack.services)
-        addresses = (str(stack.bootstrap_servers), str(stack.redis_url))
-        job = Job("bench.backlog", options.events, *addresses, run, python, pids)
-        _print(_drain(job, options.entities), options.events)
-        check(job.folder / ".raytide" / "features.duckdb", job.redis_url, options.events)
-        console.print(f"all {options.events:,} events are in history once, and Redis is at the newest")
+        services = {service.pid: service.name for service in stack.services}
+        job = Job(
+            "bench.backlog", options.events, str(stack.bootstrap_servers), str(stack.redis_url), folder, python, tuple(services)
+        )
+        report = _run(job, options, services)
     finally:
         manager.down(folder)
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+    if options.json:
+        sys.stdout.write(json.dumps(report, indent=2) + "\n")
+    else:
+        _print(report)
 
 
-def _drain(job: Job, entities: int) -> Log:
-    with backlog(job, entities) as release, app_of(job) as (client, head):
-        wait_for(client, lambda report: {p.state for p in report.partitions} == {"RUNNING"}, START_SECONDS)
-        log = Log()
-        with _looking(client, lambda: [*family(head), *servers(job)], log):
-            log.looks.append(_look(client, [*family(head), *servers(job)]))
-            release()
-            valkey = next(pid for pid in job.servers if "valkey" in psutil.Process(pid).name())
-            _hold("Redis frozen", log, job.events // 4, lambda: _frozen(valkey))
-            writer = next(p.pid for p in family(head) if name_of(p) == "Writer")
-            _hold("writer at a twentieth", log, job.events // 2, lambda: _stuttering(writer))
-            _until(log, job.events)
-        return log
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.backlog", description=__doc__)
+    parser.add_argument("--events", type=int, default=10_000_000, help="events in the backlog (default %(default)s)")
+    parser.add_argument("--entities", type=int, default=100_000, help="different entities (default %(default)s)")
+    parser.add_argument("--redis-frozen", action="store_true", help="freeze Valkey for 20 s in the middle")
+    parser.add_argument("--writer-slow", action="store_true", help="stop the writer nine tenths of the time for 20 s")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser.parse_args()
 
 
-def _hold(what: str, log: Log, events: int, hold: Callable[[], object]) -> None:
-    """Hold something when so many events were read, and remember the looks before and after."""
-    _until(log, events)
-    with hold():  # type: ignore[attr-defined] # a context manager
-        time.sleep(SECONDS * 6)  # what was in flight has come to rest
-        before = log.looks[-1]
-        time.sleep(HOLD_SECONDS)  # how long it lasts is what is tried
-        log.holds[what] = before, log.looks[-1]
+def _run(job: Job, options: argparse.Namespace, services: dict[int, str]) -> dict[str, Any]:
+    # A writer that is stopped on purpose must not be taken for one that hangs.
+    os.environ["RAYTIDE_RAY__UNRESPONSIVE_S"] = "600"
+    say.print(f"preparing {job.events:,} events")
+    with backlog(job, options.entities) as release, running_app(job) as (client, head):
+        _until(lambda: all(p.state == "RUNNING" for p in client.status().partitions), 120)
+        watch = Watch(head, services, client)
+        watch.look()
+        started = time.monotonic()
+        release()
+        phases = list(_phases(watch, options, job.events))
+        _sample(watch, lambda look: look.done >= job.events, 7_200)
+        seconds = time.monotonic() - started
+    check(job.folder / ".raytide" / "features.duckdb", job.redis_url, job.events)
+    return {
+        "events": job.events,
+        "entities": options.entities,
+        "seconds": round(seconds, 1),
+        "phases": phases,
+        **_memory(watch),
+    }
 
 
-def _until(log: Log, events: int) -> None:
-    deadline = time.monotonic() + DRAIN_SECONDS
-    while log.looks[-1].events < events:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{log.looks[-1].events:,} of {events:,} events after {DRAIN_SECONDS} s")
-        time.sleep(SECONDS)
-
-
-@contextmanager
-def _looking(client: RaytideClient, processes: Callable[[], list[psutil.Process]], log: Log) -> Iterator[None]:
-    done = threading.Event()
-
-    def look() -> None:
-        while not done.wait(SECONDS):
-            log.looks.append(_look(client, processes()))
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
-def _look(client: RaytideClient, processes: list[psutil.Process]) -> Look:
-    rss: dict[str, int] = {}
-    for process in processes:
+def _phases(watch: Watch, options: argparse.Namespace, events: int) -> Iterator[dict[str, Any]]:
+    if options.writer_slow:
+        _sample(watch, lambda look: look.done >= events * 0.2, 3_600)
+        (writer,) = [p for p in family(watch.head) if process_name(p) == "Writer"]
+        with _duty_cycle(writer):
+            yield _phase(watch, "writer slow")
+    if options.redis_frozen:
+        _sample(watch, lambda look: look.done >= events * 0.4, 3_600)
+        (valkey,) = [psutil.Process(pid) for pid, name in watch.servers.items() if name == manager.VALKEY]
+        valkey.suspend()
         try:
-            name, size = name_of(process), process.memory_info().rss // 1_000_000
-        except psutil.Error:
-            continue
-        rss[name] = max(rss.get(name, 0), size)
-    return Look(sum(p.events + p.rejected for p in client.status().partitions), rss)
+            yield _phase(watch, "Redis frozen")
+        finally:
+            valkey.resume()
+
+
+def _phase(watch: Watch, name: str) -> dict[str, Any]:
+    before = watch.looks[-1]
+    end = time.monotonic() + PHASE_SECONDS
+    _sample(watch, lambda look: look.at >= end, PHASE_SECONDS + 60)
+    looks = [look for look in watch.looks if look.at > before.at]
+    growth = {name: max(look.rss.get(name, 0) for look in looks) - size for name, size in before.rss.items()}
+    grown = sorted(growth.items(), key=lambda item: -item[1])[:4]
+    return {
+        "phase": name,
+        "events": looks[-1].done - before.done,
+        "seconds": round(looks[-1].at - before.at, 1),
+        "most_grown_mb": {name: round(size / 1e6, 1) for name, size in grown},
+    }
 
 
 @contextmanager
-def _frozen(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
+def _duty_cycle(process: psutil.Process) -> Iterator[None]:
+    stop = threading.Event()
 
+    def cycle() -> None:
+        while not stop.is_set():
+            process.send_signal(signal.SIGSTOP)
+            stop.wait(STOPPED_SECONDS)
+            process.send_signal(signal.SIGCONT)
+            stop.wait(RUNNING_SECONDS)
 
-@contextmanager
-def _stuttering(pid: int) -> Iterator[None]:
-    done = threading.Event()
-
-    def stutter() -> None:
-        while not done.is_set():
-            os.kill(pid, signal.SIGSTOP)
-            done.wait(STILL_S)
-            os.kill(pid, signal.SIGCONT)
-            done.wait(AWAKE_S)
-
-    thread = threading.Thread(target=stutter)
+    thread = threading.Thread(target=cycle)
     thread.start()
     try:
         yield
     finally:
-        done.set()
+        stop.set()
         thread.join()
 
 
-def _print(log: Log, events: int) -> None:
-    machine = f"{os.cpu_count()} CPUs, {platform.machine()}, Python {platform.python_version()}"
-    table = Table(title=f"resident MB, {events:,} events, {datetime.now(UTC).date()}, {machine}", title_justify="left")
-    marks = {f"{share} %": _at(log, events * share // 100) for share in (5, 25, 50, 75, 100)}
-    columns = ["process", "at the start", *marks, "peak", *(f"{what}: before, after" for what in log.holds)]
-    for column in columns:
-        table.add_column(column, justify="left" if column == "process" else "right")
-    for name in (name for name in SHOWN if name in log.looks[-1].rss):
-        steps = [log.looks[0].rss.get(name, 0), *(look.rss.get(name, 0) for look in marks.values())]
-        held = [f"{before.rss.get(name, 0)}, {after.rss.get(name, 0)}" for before, after in log.holds.values()]
-        table.add_row(name, *map(str, [*steps, max(look.rss.get(name, 0) for look in log.looks)]), *held)
+def _sample(watch: Watch, reached: Callable[[Look], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not reached(watch.look()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not there after {seconds:.0f} s: {watch.looks[-1].done:,} events")
+        time.sleep(SAMPLE_SECONDS)
+
+
+def _until(reached: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not reached():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the app is not ready after {seconds:.0f} s")
+        time.sleep(SAMPLE_SECONDS)
+
+
+def _memory(watch: Watch) -> dict[str, Any]:
+    """Return MB of each process when it was first seen with each mark reached, and its peak."""
+    total = watch.looks[-1].done
+    marks = [next(look for look in watch.looks if look.done >= total * mark) for mark in MARKS]
+    names = sorted({name for look in watch.looks for name in look.rss})
+    return {
+        "marks": [round(mark * 100) for mark in MARKS],
+        "rss_mb": {
+            name: [*(round(mark.rss.get(name, 0) / 1e6) for mark in marks), round(_peak(watch, name) / 1e6)] for name in names
+        },
+    }
+
+
+def _peak(watch: Watch, name: str) -> int:
+    return max(look.rss.get(name, 0) for look in watch.looks)
+
+
+def events_done(report: StatusReport) -> int:
+    """Return how many events became rows or rejects since the app started."""
+    return sum(p.events + p.rejected for p in report.partitions)
+
+
+def process_name(process: psutil.Process) -> str:
+    """Return what a reader knows a process by: Ray's title of a worker, or the program."""
+    command = process.cmdline() or [process.name()]
+    if command[0].startswith("ray::"):
+        return command[0].partition(" ")[0].removeprefix("ray::").partition(".")[0]
+    return process.name()
+
+
+def _print(report: dict[str, Any]) -> None:
+    console = Console(highlight=False)
+    rate = report["events"] / report["seconds"]
+    console.print(f"{report['events']:,} events of {report['entities']:,} entities in {report['seconds']} s, {rate:,.0f}/s")
+    table = Table(title="resident memory, MB", title_justify="left")
+    for column in ("process", *(f"{mark} %" for mark in report["marks"]), "peak"):
+        table.add_column(column, justify="left" if column == "process" else "right", no_wrap=True)
+    for name, sizes in sorted(report["rss_mb"].items(), key=lambda item: -item[1][-1]):
+        table.add_row(name, *map(str, sizes))
     console.print(table)
-    for what, (before, after) in log.holds.items():
-        console.print(f"{what} for {HOLD_SECONDS:.0f} s: {after.events - before.events:,} events read meanwhile")
-
-
-def _at(log: Log, events: int) -> Look:
-    return next(look for look in log.looks if look.events >= events)
+    for phase in report["phases"]:
+        grown = ", ".join(f"{name} {mb:+} MB" for name, mb in phase["most_grown_mb"].items())
+        console.print(f"{phase['phase']}: {phase['events']:,} events in {phase['seconds']} s; most grown: {grown}")
 
 
 if __name__ == "__main__":

@@ -24,21 +24,21 @@ DRAIN_SECONDS = 600
 
 def drain_with_raytide(job: Job, release: Release) -> Drained:
     """Drain with `raytide up`, fresh; the time of the last commit is the one in its ledger."""
-    with app_of(job) as (client, head):
-        wait_for(
+    with running_app(job) as (client, head):
+        _wait(
             client,
             lambda report: bool(report.partitions) and all(p.state == "RUNNING" for p in report.partitions),
             START_SECONDS,
         )
         with watching(lambda: [*family(head), *servers(job)]) as usage:
             started = release()
-            wait_for(client, lambda report: sum(p.events + p.rejected for p in report.partitions) >= job.events, DRAIN_SECONDS)
+            _wait(client, lambda report: sum(p.events + p.rejected for p in report.partitions) >= job.events, DRAIN_SECONDS)
     database = job.folder / ".raytide" / "features.duckdb"
     return Drained(_last_commit(database) - started, usage, database)
 
 
 @contextmanager
-def app_of(job: Job) -> Iterator[tuple[RaytideClient, int]]:
+def running_app(job: Job) -> Iterator[tuple[RaytideClient, int]]:
     """Start the app; yield a client and the process id under which all of it runs."""
     up = [sys.executable, "-m", "cluster", "up", "--project", str(BENCH / "store")]
     down = [sys.executable, "-m", "cluster", "down"]
@@ -63,8 +63,7 @@ def _environment(job: Job) -> Mapping[str, str]:
     }
 
 
-def wait_for(client: RaytideClient, reached: Callable[[StatusReport], bool], seconds: float) -> None:
-    """Return when the status has what is waited for; raise TimeoutError with the partitions' states otherwise."""
+def _wait(client: RaytideClient, reached: Callable[[StatusReport], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not reached(report := client.status()):
         if time.monotonic() > deadline:

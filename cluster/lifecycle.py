@@ -11,14 +11,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from actors import handles
+from actors import draining, handles
 from actors.gateway import Gateway
 from actors.limiter import Limiter
 from actors.supervisor import Supervisor
@@ -27,7 +26,7 @@ from cluster import ray_head
 from cluster.app import App
 from cluster.config import STATE_FOLDER, Config, GatewayConfig
 from cluster.errors import RetryLater, Unreachable
-from cluster.preflight import check_writable
+from cluster.preflight import check_redis, check_writable
 from cluster.ray_head import RayHead
 from cluster.registry import loader
 from cluster.registry.catalog import Catalog
@@ -37,8 +36,6 @@ from cluster.stores.kafka_client import check_listening
 
 APP_FILE = "app.json"
 READY_SECONDS = 90.0
-ANSWER_SECONDS = 10.0
-CHECKPOINT_SECONDS = 60.0
 
 Say = Callable[[str], None]
 
@@ -88,6 +85,7 @@ def up(config: Config, project_folder: Path, folder: Path, say: Say) -> Running:
     stack_is_ours = _start_stack(config, folder, say) or (known is not None and known.stack)
     bootstrap, redis_url = _addresses(config, folder)
     check_listening(bootstrap)  # before Ray: the actors would wait for it, as they do when it goes away later
+    check_redis(redis_url, config.online_store.timeout_ms)
     head = _ray(config, folder, known, say)
     address = head.address if head else config.ray.address
     serving = known.gateway if known is not None and known.head == head else ""
@@ -138,7 +136,7 @@ def down(folder: Path, seconds: float, say: Say) -> list[str]:
     left: list[str] = []
     if running.head is None or running.head.alive():
         with _connected(running.ray_address, running.head):
-            left = _drain(seconds, say)
+            left = draining.drain(seconds, say)
     if running.head is not None:
         say("Ray")
         ray_head.end(running.head)
@@ -146,29 +144,6 @@ def down(folder: Path, seconds: float, say: Say) -> list[str]:
         say("local stack")
         stack.down(folder / STATE_FOLDER)
     (folder / STATE_FOLDER / APP_FILE).unlink(missing_ok=True)
-    return left
-
-
-def _drain(seconds: float, say: Say) -> list[str]:
-    """Stop in reverse: no new files, then the streams, then the writer with its file."""
-    names = handles.names()
-    for name in names:
-        if name.startswith("gateway:"):
-            say(name)
-            handles.quietly(partial(handles.Remote(name, seconds + ANSWER_SECONDS).call, "close", seconds), None)
-            handles.kill(name)
-    say("partitions")
-    left: list[str] = handles.quietly(
-        partial(handles.Remote(handles.SUPERVISOR, seconds + ANSWER_SECONDS).call, "drain", seconds),
-        ["the supervisor did not answer: partitions were stopped without draining; nothing is lost, they go on from the ledger"]
-        if handles.SUPERVISOR in names
-        else [],
-    )
-    for name in (handles.SUPERVISOR, *(n for n in names if n.startswith("partition:")), handles.LIMITER):
-        handles.kill(name)
-    say("writer")
-    handles.quietly(partial(handles.Remote(handles.WRITER, seconds + CHECKPOINT_SECONDS).call, "close"), None)
-    handles.kill(handles.WRITER)
     return left
 
 

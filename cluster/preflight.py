@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cluster.errors import Misconfigured
+from cluster.errors import Misconfigured, RetryLater, Unreachable
+from cluster.stores.redis_connections import RedisConnections
 
 
 def check_writable(database: Path) -> None:
@@ -17,6 +18,19 @@ def check_writable(database: Path) -> None:
     target = database if database.exists() else database.parent
     if not os.access(target, os.W_OK):
         raise _refusal(database, f"no right to write {target}")
+
+
+def check_redis(url: str, timeout_ms: int) -> None:
+    """Raise Unreachable when the server does not answer a ping, Misconfigured for a wrong password."""
+    connections = RedisConnections(url, timeout_ms)
+    try:
+        connections.exchange(lambda: [[b"*1\r\n$4\r\nPING\r\n"]])
+    except Unreachable:
+        raise
+    except RetryLater:
+        return  # it is there, and busy with something that passes
+    finally:
+        connections.close()
 
 
 def _refusal(database: Path, cause: str) -> Misconfigured:

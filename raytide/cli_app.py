@@ -44,8 +44,10 @@ def down(seconds: Annotated[float, typer.Option(help="How long to wait for what 
 
     left = lifecycle.down(Path.cwd(), seconds, lambda what: errors.print(f"stopping {what}"))
     for sentence in left:
-        output.print(sentence, highlight=False)
-    output.print("down" if not left else "down; what was left is read again at the next start", highlight=False)
+        output.print(sentence, highlight=False, soft_wrap=True)
+    output.print("down" if not left else "down; nothing is lost: the next start goes on from the ledger", highlight=False)
+    if left:
+        raise typer.Exit(1)
 
 
 def status(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.errors import Misconfigured
-from cluster.preflight import check_writable
+from cluster.errors import Misconfigured, Unreachable
+from cluster.preflight import check_redis, check_writable
 
 
 def test_a_new_folder_is_made(tmp_path: Path) -> None:
@@ -17,3 +17,8 @@ def test_a_file_where_a_folder_belongs_is_named(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(Misconfigured, match=r"offline_store\.path .*taken.* cannot be written \(.+\): name a file"):
         check_writable(tmp_path / "taken" / "features.duckdb")
+
+
+def test_a_redis_that_is_not_there_is_named() -> None:
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):
+        check_redis("redis://:secret@127.0.0.1:1/0", 500)
