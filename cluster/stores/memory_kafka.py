@@ -62,6 +62,12 @@ class MemoryTopic:
         self._logs[partition] = [message for message in self._logs[partition] if message.offset >= offset]
         self._beginnings[partition] = offset
 
+    def make_anew(self) -> None:
+        """Become another topic of the same name, as when it is deleted and made again."""
+        self.topic_id += "'"
+        count = len(self._logs)
+        self._logs, self._beginnings, self._ends = [[] for _ in range(count)], [0] * count, [0] * count
+
     def bounds(self, partition: int) -> tuple[int, int]:
         """Return the first offset and the one after the last; raise Unreachable while away."""
         if self.away:
@@ -95,10 +101,10 @@ class MemoryPartition:
             raise Refused(f"{self._topic.name}[{self._partition}]: poll before seek; seek to the ledger's next offset first")
         if self._topic.away:
             return None
+        self.check()
         beginning, end = self._topic.bounds(self._partition)
         if not beginning <= first <= end:
             raise gone(self._topic.name, self._partition, first, beginning, end)
-        self.check()
         if first == end:
             return None
         messages = self._fitting(self._topic.since(first, self._partition, self._max_records + 1))

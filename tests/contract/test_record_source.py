@@ -2,13 +2,14 @@
 
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from kafka import KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from cluster.config import IngestConfig, KafkaConfig
 from cluster.errors import Lost, Refused, Unreachable
@@ -32,6 +33,9 @@ class World:
 
     send: Send
     open: Callable[[IngestConfig], RecordSource]
+    delete: Callable[[], None]
+    make_anew: Callable[[], None]
+    remove_before: Callable[[int], None]
 
 
 @pytest.fixture
@@ -42,7 +46,10 @@ def memory_world() -> World:
         for value in values:
             topic.append(value, key=b"key", headers=HEADERS, timestamp=TIME)
 
-    return World(send, lambda ingest: MemoryPartition(topic, 0, ingest))
+    def delete() -> None:
+        topic.away = True
+
+    return World(send, lambda ingest: MemoryPartition(topic, 0, ingest), delete, topic.make_anew, topic.remove_before)
 
 
 @pytest.fixture
@@ -62,9 +69,25 @@ def real_world(kafka_bootstrap: str, topic: str) -> Iterator[World]:
         sources.append(KafkaPartition(KAFKA, kafka_bootstrap, topic, 0, ingest))
         return sources[-1]
 
-    yield World(lambda values: send(kafka_bootstrap, topic, values), open_source)
+    admin = KafkaAdminClient(**client_options(KAFKA, kafka_bootstrap))
+
+    def delete() -> None:
+        admin.delete_topics([topic])
+        while not admin.describe_topics([topic])[0]["error_code"]:
+            time.sleep(0.05)  # the broker deletes when it likes, and asking is how one learns of it
+
+    def make_anew() -> None:
+        delete()
+        admin.create_topics({topic: {"num_partitions": 1, "replication_factor": 1}})
+        admin.wait_for_topics([topic])
+
+    def remove_before(offset: int) -> None:
+        admin.delete_records({TopicPartition(topic, 0): offset})
+
+    yield World(lambda values: send(kafka_bootstrap, topic, values), open_source, delete, make_anew, remove_before)
     for source in sources:
         source.close()
+    admin.close()
 
 
 def send(bootstrap: str, topic: str, values: Sequence[bytes | None], **options: Any) -> None:
@@ -190,6 +213,44 @@ def test_an_offset_that_does_not_exist_is_refused_each_time_and_a_seek_helps(wor
             source.poll(5.0)
     source.seek(1)
     assert values_of(read_to(source, 3)) == numbered(3)[1:]
+
+
+def test_records_of_another_topic_of_the_same_name_are_never_returned(world: World) -> None:
+    source = world.open(IngestConfig())
+    world.send(numbered(3))
+    first = source.identity()
+    source.seek(0)
+    read_to(source, 3)
+    source.check()
+    world.make_anew()
+    world.send(numbered(9))
+    with pytest.raises(Lost, match=r"was deleted and made again.*--to earliest"):
+        read_to(source, 9)
+    with pytest.raises(Lost):
+        source.check()
+    assert source.identity() != first
+    source.seek(0)
+    assert values_of(read_to(source, 9)) == numbered(9)
+
+
+def test_a_topic_that_is_gone_is_away(world: World) -> None:
+    source = world.open(IngestConfig())
+    source.identity()
+    world.delete()
+    for call in (source.check, source.identity):
+        with pytest.raises(Unreachable):
+            call()
+
+
+def test_what_retention_removed_is_counted(world: World) -> None:
+    source = world.open(IngestConfig())
+    world.send(numbered(5))
+    world.remove_before(3)
+    source.seek(1)
+    with pytest.raises(Lost, match=r"offsets \[1, 3\) are missing, 2 in all"):
+        read_to(source, 5)
+    source.seek(source.beginning())
+    assert values_of(read_to(source, 5)) == numbered(5)[3:]
 
 
 def test_polling_before_a_seek_is_refused(world: World) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from cluster.config import IngestConfig
-from cluster.errors import Fenced, Gap, Refused, RetryLater
+from cluster.errors import Fenced, Gap, Lost, Refused, RetryLater
 from cluster.ingest.batch import rejects_table
 from cluster.ingest.pipeline import Outcome, SourcePlan
 from cluster.ingest.stream import Ports, State, StreamLoop
@@ -30,11 +30,15 @@ class Source:
     dry: threading.Event = field(default_factory=threading.Event)
     at: int = 0
     told: list[int] = field(default_factory=list)
+    lost_at: int | None = None
+    other: Lost | None = None
 
     def seek(self, offset: int) -> None:
         self.at = offset
 
     def poll(self, timeout_s: float) -> Records | None:
+        if self.at == self.lost_at:
+            raise Lost("gone")
         if self.at >= self.size:
             self.dry.set()
             self.dry.wait(timeout_s)
@@ -47,7 +51,8 @@ class Source:
         return "id"
 
     def check(self) -> None:
-        """The topic stays."""
+        if self.other is not None:
+            raise self.other
 
     def beginning(self) -> int:
         return 0
@@ -133,6 +138,7 @@ class Ledger:
 
     def __init__(self, errors: dict[int, list[Exception]] | None = None) -> None:
         self.errors, self.committed, self.epoch, self.most = errors or {}, list[tuple[int, int]](), 0, 0
+        self.incarnation, self.incarnations = 0, set[int]()
 
     @property
     def next(self) -> int:
@@ -140,7 +146,7 @@ class Ledger:
 
     def open_partition(self, _topic: str, _partition: int, _beginning: int, _topic_id: str | None) -> PartitionStart:
         self.epoch += 1
-        return PartitionStart(self.epoch, self.next)
+        return PartitionStart(self.epoch, self.next, self.incarnation)
 
     def submit(self, batch: Batch) -> Future[None]:
         answer: Future[None] = Future()
@@ -151,6 +157,7 @@ class Ledger:
             answer.set_exception(Gap("clicks", 0, batch.first, self.next))
         else:
             self.committed.append((batch.first, batch.next))
+            self.incarnations.add(batch.origin.incarnation)
             answer.set_result(None)
         return answer
 
@@ -204,6 +211,27 @@ def test_it_starts_where_the_ledger_ends() -> None:
     ledger.committed = [(0, 20)]
     run_dry(loop(source, ledger), source)
     assert ledger.committed == [(0, 20), (20, 30)]
+
+
+def test_batches_belong_to_the_life_of_the_topic_that_is_read() -> None:
+    source, ledger = Source(20), Ledger()
+    ledger.incarnation = 2
+    run_dry(loop(source, ledger), source)
+    assert ledger.incarnations == {2}
+
+
+def test_what_was_read_before_the_rest_was_lost_is_committed() -> None:
+    source, ledger = Source(1000, lost_at=30), Ledger()
+    with pytest.raises(Lost):
+        loop(source, ledger).run(threading.Event())
+    assert ledger.committed == [(0, 10), (10, 20), (20, 30)]
+
+
+def test_an_idle_topic_that_is_made_anew_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.ingest.stream.SILENCE_SECONDS", 0.0)
+    source = Source(0, other=Lost("made again"))
+    with pytest.raises(Lost, match="made again"):
+        loop(source, Ledger()).run(threading.Event())
 
 
 def test_redis_away_pauses_and_goes_on() -> None:

@@ -154,8 +154,8 @@ class AdminServiceServicer:
     def ResetPartition(self, request, context):
         """Lets a partition whose stored offset no longer exists go on elsewhere, and declares what lies before as lost, for ever.
 
-        It can be repeated. NOT_FOUND for an unknown topic or partition, FAILED_PRECONDITION or INVALID_ARGUMENT while it runs or
-        when the target does not exist or lies in history.
+        It can be repeated. NOT_FOUND for an unknown topic or partition, INVALID_ARGUMENT for a target that is no offset,
+        FAILED_PRECONDITION while the partition runs and for a target that does not exist or lies in history.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

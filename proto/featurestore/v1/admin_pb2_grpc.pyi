@@ -65,8 +65,8 @@ class AdminServiceStub:
     ResetPartition: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ResetPartitionRequest, _admin_pb2.ResetPartitionResponse]
     """Lets a partition whose stored offset no longer exists go on elsewhere, and declares what lies before as lost, for ever.
 
-    It can be repeated. NOT_FOUND for an unknown topic or partition, FAILED_PRECONDITION or INVALID_ARGUMENT while it runs or
-    when the target does not exist or lies in history.
+    It can be repeated. NOT_FOUND for an unknown topic or partition, INVALID_ARGUMENT for a target that is no offset,
+    FAILED_PRECONDITION while the partition runs and for a target that does not exist or lies in history.
     """
 
 @_typing.type_check_only
@@ -106,8 +106,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ResetPartition: _aio.UnaryUnaryMultiCallable[_admin_pb2.ResetPartitionRequest, _admin_pb2.ResetPartitionResponse]  # type: ignore[assignment]
     """Lets a partition whose stored offset no longer exists go on elsewhere, and declares what lies before as lost, for ever.
 
-    It can be repeated. NOT_FOUND for an unknown topic or partition, FAILED_PRECONDITION or INVALID_ARGUMENT while it runs or
-    when the target does not exist or lies in history.
+    It can be repeated. NOT_FOUND for an unknown topic or partition, INVALID_ARGUMENT for a target that is no offset,
+    FAILED_PRECONDITION while the partition runs and for a target that does not exist or lies in history.
     """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -198,8 +198,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.ResetPartitionResponse, _abc.Awaitable[_admin_pb2.ResetPartitionResponse]]:
         """Lets a partition whose stored offset no longer exists go on elsewhere, and declares what lies before as lost, for ever.
 
-        It can be repeated. NOT_FOUND for an unknown topic or partition, FAILED_PRECONDITION or INVALID_ARGUMENT while it runs or
-        when the target does not exist or lies in history.
+        It can be repeated. NOT_FOUND for an unknown topic or partition, INVALID_ARGUMENT for a target that is no offset,
+        FAILED_PRECONDITION while the partition runs and for a target that does not exist or lies in history.
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
