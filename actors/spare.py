@@ -1,61 +1,62 @@
-"""One worker process that waits with everything imported, so that an actor that died is built anew in it.
+"""Worker processes that wait with everything imported, so that an actor that died is built anew in one of them.
 
 A process of its own costs a restarting actor seconds of imports, and the cores that its neighbours want. Ray gives it an
 idle worker when one fits: the same kind of process, and never used, because Ray ties a worker to its first actor or task.
-Such a worker can only be asked for by the raylet's own call, which Ray's Python does not offer; without an answer there is
-no spare, and restarts are slower.
+Such a worker can only be asked for, and told from others, by the raylet's own calls, which Ray's Python does not offer;
+without an answer there is no spare, and restarts are slower.
 """
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import grpc
-import psutil
 import ray
 import structlog
 from ray.core.generated import common_pb2, node_manager_pb2, node_manager_pb2_grpc
 
 _CALL_SECONDS = 2.0
 _KEEP_SECONDS = 10 * 365 * 86_400
+#: One for an actor, and one because a piece of a file may take the other.
+WANTED = 2
+#: How long a worker may take until the raylet knows it; until then no other is asked for.
+_START_SECONDS = 10.0
 
 
-class Spare:
-    """Keeps one idle worker on this node. Caller: one thread."""
+class Spares:
+    """Keeps idle workers on this node. Caller: one thread."""
 
     def __init__(self) -> None:
-        self._pid = 0
+        self._asked_at = float("-inf")
         self._log = structlog.get_logger()
 
-    def keep(self) -> None:
-        """Ask for another one when an actor or a task took the last; call it again and again."""
-        if _waits(self._pid):
-            return
+    def keep(self) -> list[int]:
+        """Ask for others when some were taken, and return the process ids of those that wait; call it again and again."""
         try:
-            before = _workers()
-            _ask_raylet()
-            self._pid = max(_workers() - before, default=0)
-        except (grpc.RpcError, psutil.Error, StopIteration) as error:
+            here = ray.get_runtime_context().get_node_id()
+            node = next(node for node in ray.nodes() if node["NodeID"] == here)
+            with grpc.insecure_channel(f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}") as channel:
+                return self._keep(node_manager_pb2_grpc.NodeManagerServiceStub(channel))
+        except (grpc.RpcError, StopIteration) as error:
             self._log.warning("no_spare_worker", error=str(error))
+            return []
+
+    def _keep(self, raylet: Any) -> list[int]:
+        unused = _unused_workers(raylet)
+        if len(unused) < WANTED and time.monotonic() - self._asked_at > _START_SECONDS:
+            request = node_manager_pb2.PrestartWorkersRequest(
+                language=common_pb2.Language.PYTHON, num_workers=WANTED - len(unused), keep_alive_duration_secs=_KEEP_SECONDS
+            )
+            raylet.PrestartWorkers(request, timeout=_CALL_SECONDS)
+            self._asked_at = time.monotonic()
+        elif len(unused) >= WANTED:
+            self._asked_at = float("-inf")
+        return unused
 
 
-def _waits(pid: int) -> bool:
-    """Return whether the worker is still starting, or idle, which Ray writes into its title."""
-    try:
-        title = psutil.Process(pid).cmdline()[0] if pid else "ray::none"
-    except (psutil.Error, IndexError):
-        return False
-    return title == "ray::IDLE" or not title.startswith("ray::")
-
-
-def _workers() -> set[int]:
-    raylet = psutil.Process().parent()
-    return {child.pid for child in raylet.children()} if raylet else set()
-
-
-def _ask_raylet() -> None:
-    here = ray.get_runtime_context().get_node_id()
-    node = next(node for node in ray.nodes() if node["NodeID"] == here)
-    request = node_manager_pb2.PrestartWorkersRequest(
-        language=common_pb2.Language.PYTHON, num_workers=1, keep_alive_duration_secs=_KEEP_SECONDS
-    )
-    with grpc.insecure_channel(f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}") as channel:
-        node_manager_pb2_grpc.NodeManagerServiceStub(channel).PrestartWorkers(request, timeout=_CALL_SECONDS)
+def _unused_workers(raylet: Any) -> list[int]:
+    """Return the workers that have never belonged to a job: the raylet then has no job for them."""
+    stats = raylet.GetNodeStats(node_manager_pb2.GetNodeStatsRequest(include_memory_info=False), timeout=_CALL_SECONDS)
+    workers = [w for w in stats.core_workers_stats if w.worker_type == common_pb2.WorkerType.WORKER]
+    return sorted(w.pid for w in workers if not w.job_id.strip(b"\xff"))

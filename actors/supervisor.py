@@ -19,7 +19,7 @@ import structlog
 from actors import handles
 from actors.clients import WriterClient
 from actors.partition import Partition
-from actors.spare import Spare
+from actors.spare import Spares
 from actors.watch import AnswerWatch
 from cluster.app import App
 from cluster.errors import RaytideError, RetryLater, Unreachable
@@ -51,7 +51,7 @@ class Supervisor:
         self._progress: dict[Key, Progress] = {}
         self._ends: dict[Key, int] = {}
         self._note, self._kafka_away = "", False
-        self._spare = Spare() if app.config.ray.address == "local" else None  # other Rays end idle workers
+        self._spares = Spares() if app.config.ray.address == "local" else None  # other Rays end idle workers
         self._stop, self._looked = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._live, name=handles.SUPERVISOR, daemon=True)
         self._thread.start()
@@ -127,8 +127,8 @@ class Supervisor:
         self._stop.wait(SETTLE_SECONDS)
 
     def _look(self) -> None:
-        if self._spare:
-            self._spare.keep()
+        if self._spares:
+            self._spares.keep()
         self._ask_all()  # first: partitions that run are known even while Kafka is away
         admin = self._admin = self._admin or KafkaAdmin(self._app.config.kafka, self._app.bootstrap)
         for source in self._sources:
