@@ -37,9 +37,14 @@ def reset(
     output.print(f"{topic}[{partition}] was at {done.previous} and goes on at {done.next}", markup=False, highlight=False)
 
 
+def on_a_terminal() -> bool:
+    """Answer whether somebody can be asked."""
+    return sys.stdin.isatty()
+
+
 def _asked(client: RaytideClient, request: ResetRequest, *, quiet: bool) -> ResetAnswer:
     """Show what would be lost, ask, and do exactly that."""
-    if not sys.stdin.isatty():
+    if not on_a_terminal():
         raise Refused("a reset declares data as lost, and there is no terminal to ask on: add --yes")
     would = client.reset_partition(replace(request, dry_run=True))
     if not quiet:

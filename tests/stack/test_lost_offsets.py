@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
@@ -73,10 +72,6 @@ def count(world: World, life: str) -> int:
     return int(world.sql(f"SELECT count(*) AS n FROM features WHERE entity_id LIKE '{life}_%'")[0]["n"])
 
 
-def verified(world: World) -> Any:
-    return json.loads(world.raytide("verify", "--wait", "30", "--json").stdout)
-
-
 def test_retention_passes_the_stored_offset(world: World) -> None:
     start = committed(world, "old", 100)
     done = world.raytide("partitions", "reset", TOPIC, "0", "--to", "latest", "--yes")
@@ -105,7 +100,7 @@ def test_retention_passes_the_stored_offset(world: World) -> None:
     answer = json.loads(world.raytide(*reset).stdout)
     assert (answer["previous"], answer["next"]) == (start, start + 30)
     is_at(world, start + 50)
-    report = verified(world)
+    report = world.client.verify(wait_s=20)
     assert report["ok"]
     assert (start, start + 30, 30, "me") in {
         (d["first"], d["next"], d["offsets"], d["declared_by"]) for d in report["declared"]
@@ -120,6 +115,8 @@ def test_a_topic_made_again_with_more_records_halts_before_its_middle(world: Wor
     client = admin(world)
     client.delete_topics([TOPIC])
     eventually(lambda: client.describe_topics([TOPIC])[0]["error_code"], "the topic is gone", 30)
+    eventually(lambda: "no such topic" in first_partition(world).note, "status says that it is gone", 40, every=0.3)
+    assert client.describe_topics([TOPIC])[0]["error_code"], "nobody made it again meanwhile"
     client.create_topics({TOPIC: {"num_partitions": len(before) + 1, "replication_factor": 1}})
     client.wait_for_topics([TOPIC])
     client.close()
@@ -137,7 +134,7 @@ def test_a_topic_made_again_with_more_records_halts_before_its_middle(world: Wor
         world.client.reset_partition(ResetRequest(TOPIC, number, "earliest", "me"))
     is_at(world, 400)
     assert count(world, "new") == 400
-    report = verified(world)
+    report = world.client.verify(wait_s=20)
     assert report["ok"]
     assert {(d["partition"], d["first"], d["next"]) for d in report["declared"]} >= {(0, ended, None)}
     assert world.client.get_online_features(["account_balance"], ["new_200"]).to_dict()["account_balance"] == [200.0]

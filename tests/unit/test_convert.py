@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -9,9 +10,10 @@ from featurestore.v1 import admin_pb2, features_pb2, ingest_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.gateway import convert
+from cluster.gateway import convert, convert_resets
 from cluster.gateway.failures import AtFault
 from cluster.gateway.features import STATUSES
+from cluster.resets import ResetAnswer, ResetRequest
 from cluster.serving.online import Status
 from cluster.status import (
     Endpoints,
@@ -25,6 +27,7 @@ from cluster.status import (
 )
 from cluster.stores.ports import Upload, UploadState
 from cluster.uploads.messages import UploadHeader, UploadProgress
+from cluster.verify.report import Declared
 
 TEXT = st.text(max_size=8)
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -79,8 +82,14 @@ CHECK = st.fixed_dictionaries({"name": TEXT, "checked": INT64, "offenders": INT6
 PARTITION = st.fixed_dictionaries(
     {"topic": TEXT, "partition": INT32, "first": INT64, "next": INT64, "end": INT64, "behind": INT64},
 )
+DECLARED = st.builds(Declared, TEXT, INT32, INT32, INT64, st.none() | INT64, st.none() | INT64, TEXT, TEXT, INT64)
 VERIFIED = st.fixed_dictionaries(
-    {"ok": st.booleans(), "checks": st.lists(CHECK, max_size=3), "partitions": st.lists(PARTITION, max_size=3)},
+    {
+        "ok": st.booleans(),
+        "checks": st.lists(CHECK, max_size=3),
+        "partitions": st.lists(PARTITION, max_size=3),
+        "declared": st.lists(DECLARED.map(asdict), max_size=3),
+    },
 )
 
 
@@ -113,6 +122,16 @@ def test_a_header_arrives_as_it_was(header: UploadHeader) -> None:
 @given(VERIFIED)
 def test_a_verify_report_arrives_as_it_was(report: dict[str, Any]) -> None:
     assert convert.verify_from_proto(sent(convert.verify_to_proto(report))) == report
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.builds(ResetRequest, TEXT, INT32, TEXT, TEXT, st.booleans(), st.none() | INT64), INT64, st.lists(DECLARED, max_size=3)
+)
+def test_a_reset_and_its_answer_arrive_as_they_were(request: ResetRequest, offset: int, declared: list[Declared]) -> None:
+    assert convert_resets.request_from_proto(sent(convert_resets.request_to_proto(request))) == request
+    answer = ResetAnswer(offset, offset, tuple(declared))
+    assert convert_resets.answer_from_proto(sent(convert_resets.answer_to_proto(answer))) == answer
 
 
 @pytest.mark.parametrize("number", [0, 4, -1, 2**31 - 1])

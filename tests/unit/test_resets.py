@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
 from cluster.errors import NotFound, Refused
 from cluster.ingest.resets import Reset, gone
 from cluster.records import PartitionStart
-from cluster.resets import Parts, ResetRequest, reset_partition
+from cluster.resets import Parts, ResetAnswer, ResetRequest, reset_partition
 from cluster.status import PartitionReport
+from cluster.verify.report import Declared
+from raytide import cli_partitions_reset
+from raytide.cli import app
 from raytide.cli_verify import describe, verdict
 
 REQUEST = ResetRequest("events", 0, "earliest", "me")
@@ -122,3 +126,35 @@ def test_verify_never_claims_that_nothing_was_lost_when_something_was_declared()
     assert "what Kafka lost before it was read" in verdict({"declared": [unknown]})
     assert describe(loss) == "t[0] [4, 7), 3 offsets, by me at 1970-01-01T00:00:00+00:00: retention"
     assert "(incarnation 1) from 4 on, nobody knows how many" in describe(unknown)
+
+
+class FakeClient:
+    """Answers each reset with a loss of three offsets."""
+
+    def __init__(self) -> None:
+        self.asked: list[ResetRequest] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to let go of."""
+
+    def reset_partition(self, request: ResetRequest) -> ResetAnswer:
+        self.asked.append(request)
+        return ResetAnswer(4, 7, (Declared("events", 0, 0, 4, 7, 3, "retention", "me", 0),))
+
+
+@pytest.mark.parametrize(("answer", "asked"), [("y\n", 2), ("n\n", 1)])
+def test_the_command_shows_what_is_lost_asks_and_does_exactly_that(
+    monkeypatch: pytest.MonkeyPatch, answer: str, asked: int
+) -> None:
+    client = FakeClient()
+    monkeypatch.setattr(cli_partitions_reset, "connect", lambda _: client)
+    monkeypatch.setattr(cli_partitions_reset, "on_a_terminal", lambda: True)
+    arguments = ["partitions", "reset", "events", "0", "--to", "earliest", "--by", "me"]
+    done = CliRunner().invoke(app, arguments, input=answer)
+    assert "would be declared lost, for ever: events[0] [4, 7), 3 offsets" in " ".join(done.output.split())
+    assert client.asked[0] == replace(REQUEST, dry_run=True)
+    assert client.asked[1:] == [replace(REQUEST, target="7", expected=4)][: asked - 1]
+    assert (done.exit_code == 0) == (asked == 2)
