@@ -11,7 +11,7 @@ from tests.fault import kills, nodes, outages, poison, zombies
 from tests.fault.kills import Fault
 from tests.fault.outages import Outage
 
-ACTOR_ROUNDS, SLOW_ROUNDS = 20, 5
+ACTOR_ROUNDS, SLOW_ROUNDS, EXTRA_ROUNDS = 20, 5, 3
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ CELLS: tuple[Cell, ...] = (
     Cell("frozen:partition", "partition frozen until it is replaced", zombies.replaced_while_frozen("partition:"), SLOW_ROUNDS),
     Cell("frozen:writer", "writer frozen until it is replaced", zombies.replaced_while_frozen("writer"), SLOW_ROUNDS),
     Cell("node:lost", "a Ray node lost (raylet SIGKILL)", nodes.node_lost, SLOW_ROUNDS, NODE_S, "two-nodes"),
-    Cell("poison:burst", "3,000 bad records in a row: HALTED, then resumed", poison.burst, SLOW_ROUNDS),
-    Cell("ray:raylet", "Ray's raylet killed, `raytide up` again", outages.ray_process("raylet/raylet"), SLOW_ROUNDS),
-    Cell("ray:gcs", "Ray's control store killed, `raytide up` again", outages.ray_process("gcs_server"), SLOW_ROUNDS),
+    Cell("poison:burst", "3,000 bad records in a row: HALTED, then resumed", poison.burst, EXTRA_ROUNDS),
+    Cell("ray:raylet", "Ray's raylet killed, `raytide up` again", outages.ray_process("raylet/raylet"), EXTRA_ROUNDS),
+    Cell("ray:gcs", "Ray's control store killed, `raytide up` again", outages.ray_process("gcs_server"), EXTRA_ROUNDS),
     Cell("app:killed", "every process of the app killed, started again", outages.app_killed, SLOW_ROUNDS),
     _outage("redis:killed", "Redis killed for 4 s, back empty", outages.redis_killed, 4, REDIS_S),
     _outage("redis:emptied", "Redis emptied while it runs", outages.redis_emptied, 0),

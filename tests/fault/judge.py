@@ -64,9 +64,14 @@ class Judge:
     judged: dict[Place, int] = field(default_factory=lambda: defaultdict(int))
     files: int = 0
     letters: dict[Place, int] = field(default_factory=dict)  # next offset to read of each dead-letter topic's partitions
+    _kafka: Any = None  # a consumer of its own, during a round
 
     def round(self) -> Problems:
         """Return what is wrong with what came since the last call, by column; raise Stuck when the ledger never gets there."""
+        with _consumer(self.world) as self._kafka:
+            return self._judge()
+
+    def _judge(self) -> Problems:
         ends = self._caught_up()
         problems: Problems = {column: [] for column in COLUMNS}
         for place, end in sorted(ends.items()):
@@ -102,8 +107,7 @@ class Judge:
 
     def _log_ends(self, places: Mapping[Place, int]) -> dict[Place, int]:
         """Return where Kafka's logs end: messages whose acknowledgement was lost may be there too."""
-        with _consumer(self.world) as consumer:
-            found = consumer.end_offsets([TopicPartition(*place) for place in places])
+        found = self._kafka.end_offsets([TopicPartition(*place) for place in places])
         return {(tp.topic, tp.partition): end for tp, end in found.items()}
 
     def _partition(self, place: Place, end: int, problems: Problems) -> None:
@@ -127,7 +131,7 @@ class Judge:
 
     def _not_in_the_topic(self) -> Iterator[str]:
         """Read the dead-letter topics on, and say which bad record of this round is not there. Some may be there twice."""
-        there = {place: set(_letters(self.world, place[0], self.letters)) for place in self.truth.records if place[1] == 0}
+        there = {place: set(_letters(self._kafka, place[0], self.letters)) for place in self.truth.records if place[1] == 0}
         seen = set().union(*there.values())
         for (topic, partition), records in sorted(self.truth.records.items()):
             for position, record in records.items():
@@ -139,7 +143,7 @@ class Judge:
         expected = self.truth.records[place]
         missing = [position for position in range(since, end) if position not in expected]
         if missing:
-            for offset, value in _read(self.world, place, missing[0], end):
+            for offset, value in _read(self._kafka, place, missing[0], end):
                 if offset not in expected:
                     self.truth.take(*place, offset, _parsed(place[0], value))
 
@@ -232,31 +236,29 @@ def _consumer(world: World) -> Iterator[Any]:
         consumer.close(autocommit=False)
 
 
-def _read(world: World, place: Place, first: int, end: int) -> Iterator[tuple[int, bytes | None]]:
+def _read(consumer: Any, place: Place, first: int, end: int) -> Iterator[tuple[int, bytes | None]]:
     tp = TopicPartition(*place)
-    with _consumer(world) as consumer:
-        consumer.assign([tp])
-        consumer.seek(tp, first)
-        while consumer.position(tp) < end:
-            for record in consumer.poll(1_000).get(tp, ()):
-                yield record.offset, record.value
+    consumer.assign([tp])
+    consumer.seek(tp, first)
+    while consumer.position(tp) < end:
+        for record in consumer.poll(1_000).get(tp, ()):
+            yield record.offset, record.value
 
 
-def _letters(world: World, topic: str, following: dict[Place, int]) -> Iterator[tuple[str, int, int]]:
+def _letters(consumer: Any, topic: str, following: dict[Place, int]) -> Iterator[tuple[str, int, int]]:
     """Read a topic's dead letters from where the last call ended; yield topic, partition and offset of each."""
     name = f"{topic}.dead-letters"
-    with _consumer(world) as consumer:
-        places = [TopicPartition(name, partition) for partition in consumer.partitions_for_topic(name) or ()]
-        ends = consumer.end_offsets(places) if places else {}
-        consumer.assign(places)
-        for tp in places:
-            consumer.seek(tp, following.get((name, tp.partition), 0))
-        while any(consumer.position(tp) < ends[tp] for tp in places):
-            for records in consumer.poll(1_000).values():
-                for record in records:
-                    headers = dict(record.headers)
-                    yield topic, int(headers["source-partition"]), int(headers["source-offset"])
-        following.update({(name, tp.partition): consumer.position(tp) for tp in places})
+    places = [TopicPartition(name, partition) for partition in consumer.partitions_for_topic(name) or ()]
+    ends = consumer.end_offsets(places) if places else {}
+    consumer.assign(places)
+    for tp in places:
+        consumer.seek(tp, following.get((name, tp.partition), 0))
+    while any(consumer.position(tp) < ends[tp] for tp in places):
+        for records in consumer.poll(1_000).values():
+            for record in records:
+                headers = dict(record.headers)
+                yield topic, int(headers["source-partition"]), int(headers["source-offset"])
+    following.update({(name, tp.partition): consumer.position(tp) for tp in places})
 
 
 def _parsed(topic: str, value: bytes | None) -> FeatureEvent | OrderEvent | Reject:

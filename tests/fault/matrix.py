@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cluster.errors import RaytideError
 from tests.fault import recovery
 from tests.fault.cells import CELLS, Cell
 from tests.fault.judge import SHOWN, Judge, Problems
@@ -22,7 +23,7 @@ from tests.fault.truth import Truth
 from tests.fault.world import ROOT, World
 
 #: Rounds in one world. After them it is stopped and another one made: a history of millions makes each judgement slower.
-ROUNDS_IN_A_WORLD = 80
+ROUNDS_IN_A_WORLD = 120
 
 Say = Callable[[str], None]
 
@@ -45,6 +46,7 @@ class RoundResult:
     seconds: float = 0.0
     problems: Problems = field(default_factory=dict)
     error: str = ""  # why the round could not be finished: then nothing was shown
+    is_last: bool = False  # of its cell
 
     @property
     def ok(self) -> bool:
@@ -92,10 +94,18 @@ def play(ready: Stage, cell: Cell, rounds: int, seed: int, say: Say) -> Iterator
     """Play one cell; `verify` looks at everything after its last round."""
     for number in range(rounds):
         result = play_round(ready, cell, seed + number)
-        if number == rounds - 1 and result.ok:
-            result.problems["verify"] = ready.judge.verify()
+        result.is_last = number == rounds - 1
+        if result.is_last and result.ok:
+            _verify(ready, result)
         say(_line(result, number + 1, rounds))
         yield result
+
+
+def _verify(ready: Stage, result: RoundResult) -> None:
+    try:
+        result.problems["verify"] = ready.judge.verify()
+    except RaytideError as error:
+        result.error = f"verify: {error}"
 
 
 def play_round(ready: Stage, cell: Cell, seed: int) -> RoundResult:

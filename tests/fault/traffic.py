@@ -24,7 +24,7 @@ from tests.fault.world import World, eventually
 EVENTS_PER_SECOND = 2_000.0
 FILE_ROWS = 3_000
 #: A pause between two files, and before a file that was not taken is sent again.
-BETWEEN_FILES_S, BETWEEN_TRIES_S = 0.3, 0.2
+BETWEEN_FILES_S, BETWEEN_TRIES_S = 0.5, 0.2
 END_SECONDS = 120.0
 #: When a producer counts a message as failed. It may be in the log all the same: the judge reads what it finds there.
 GIVE_UP_S = 10.0
