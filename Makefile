@@ -40,10 +40,11 @@ check: $(READY) ## format, lint, types, protos
 	@$(MAKE) --no-print-directory proto OUT=.raytide/proto-check
 	@for f in $$(cd .raytide/proto-check && find . -name '*_pb2*'); do diff -q "proto/$$f" ".raytide/proto-check/$$f" || { echo "generated code is stale: make proto"; exit 1; }; done
 
-test: $(READY) ## unit, property, contract, ray and stack tests
-	$(BIN)/python -m pytest
+test: $(READY) ## unit, property, contract, ray and stack tests, and a short version of the fault matrix
+	$(BIN)/python -m pytest -m "not long"
 
 fault: $(READY) ## the fault matrix, into docs/proofs.md; FAULT="kill:* --rounds 5" for a part of it
+	@$(if $(FAULT),,$(BIN)/python -m pytest -q -m long)
 	@$(BIN)/python -m tests.fault --publish $(FAULT)
 
 bench: $(READY) ## events/s beside a plain confluent-kafka loop, in one run

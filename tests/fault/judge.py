@@ -43,7 +43,7 @@ _REJECTS = """
     WHERE kind = 'stream' AND topic = '{topic}' AND "partition" = {partition} AND position >= {since} AND position < {until}"""
 _LEDGER = """
     SELECT topic, "partition", first_position AS first, next_position AS next, batches.epoch AS epoch
-    FROM batches JOIN sources USING (source_id) WHERE kind = 'stream' ORDER BY ALL"""
+    FROM batches JOIN sources USING (source_id) WHERE kind = 'stream' AND ({new}) ORDER BY ALL"""
 _FILE = """
     SELECT position, entity_id, feature_name, value, epoch_us(event_timestamp) AS at, epoch_us(features.created_at) AS created
     FROM features JOIN sources USING (source_id) WHERE upload_id = '{upload_id}' AND kind = 'upload'"""
@@ -148,8 +148,10 @@ class Judge:
                     self.truth.take(*place, offset, _parsed(place[0], value))
 
     def _ledger(self, ends: Mapping[Place, int]) -> Iterator[str]:
+        # From the last batch of the round before on, so that the seam is looked at too.
+        new = [f"(topic = '{t}' AND \"partition\" = {p} AND next_position >= {self.judged[t, p]})" for t, p in ends]
         following: dict[Place, tuple[int, int]] = {}
-        for row in self.world.sql(_LEDGER):
+        for row in self.world.sql(_LEDGER.format(new=" OR ".join(new))):
             place, name = (row["topic"], row["partition"]), f"{row['topic']}[{row['partition']}]"
             before, epoch = following.get(place, (row["first"], 0))
             if row["first"] != before:

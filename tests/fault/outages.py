@@ -135,7 +135,7 @@ def leader_killed(world: World, _rng: random.Random, _traffic: Traffic) -> float
     at = kill(world.service_pid(f"kafka-{leader}"))
     eventually(lambda: _leader(world, FEATURES_TOPIC) not in {leader, -1}, "another broker leads")
     took = recovery.after_every_partition(world, at)
-    _traffic.another_thousand()
+    _traffic.goes_on()
     world.stack_up()
     eventually(lambda: _in_sync(world, FEATURES_TOPIC) == {world.brokers}, "all replicas are in sync again")
     recovery.healthy(world)

@@ -59,7 +59,7 @@ class Traffic:
         before = self.truth.acknowledged
         for thread in self._threads:
             thread.start()
-        eventually(lambda: self.truth.acknowledged > before + 500 or self._failures, "traffic flows")
+        eventually(lambda: self.truth.acknowledged > before + 200 or self._failures, "traffic flows")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -76,10 +76,10 @@ class Traffic:
         if self._failures:
             raise self._failures[0]
 
-    def another_thousand(self) -> None:
-        """Return when a thousand more events have been acknowledged."""
+    def goes_on(self) -> None:
+        """Return when some hundred more events have been acknowledged."""
         before = self.truth.acknowledged
-        eventually(lambda: self.truth.acknowledged > before + 1_000 or self._failures, "traffic goes on")
+        eventually(lambda: self.truth.acknowledged > before + 500 or self._failures, "traffic goes on")
 
     def _stream(self) -> None:
         self._guarded(self._run_generator)

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psutil
 
-from actors import handles
-from actors.clients import WriterClient
-from actors.partition import Partition
-from cluster import config as configuration
-from cluster import lifecycle
-from cluster.app import App
-from cluster.lifecycle import Running
-from cluster.registry import loader
 from tests.fault import recovery
 from tests.fault.kills import Fault
 from tests.fault.traffic import Traffic
-from tests.fault.world import World, eventually, frozen
+from tests.fault.world import ROOT, Stuck, World, eventually, frozen
 
-SUCCESSOR = "successor"
 _OF_EPOCH = """
     SELECT count(*) AS n FROM batches JOIN sources USING (source_id)
     WHERE kind = 'stream' AND topic = '{topic}' AND "partition" = {partition} AND batches.epoch = {epoch}
@@ -49,28 +39,24 @@ class Victim:
 def partition_fenced(world: World, rng: random.Random, traffic: Traffic) -> float:
     """Freeze a partition actor, let a successor take the next epoch and nothing more, and wake the old one."""
     victim = _victim(world, rng)
-    with _driver(world):
-        with frozen(victim.pid):
-            start = WriterClient().open_partition(victim.topic, victim.partition, 0)
-            traffic.another_thousand()
-        return _fenced(world, victim, start.next_offset)
+    with frozen(victim.pid):
+        since = int(_successor(world, "take", victim))
+        traffic.goes_on()
+    return _fenced(world, victim, since)
 
 
 def partition_overtaken(world: World, rng: random.Random, traffic: Traffic) -> float:
     """Freeze a partition actor, let a successor read on and commit, and wake the old one."""
     victim = _victim(world, rng)
-    app = _app(world)
-    source = next(s for s in app.catalog().stream_sources if s.topic == victim.topic)
-    with _driver(world):
-        try:
-            with frozen(victim.pid):
-                handles.ensure(Partition, SUCCESSOR, app, source, victim.partition, max_concurrency=4)
-                eventually(lambda: victim.batches(world, victim.epoch + 1), "the successor commits")
-                traffic.another_thousand()
-                since = _next_offset(world, victim)
-            return _fenced(world, victim, since)
-        finally:
-            handles.kill(SUCCESSOR)
+    try:
+        with frozen(victim.pid):
+            _successor(world, "start", victim)
+            eventually(lambda: victim.batches(world, victim.epoch + 1), "the successor commits")
+            traffic.goes_on()
+            since = _next_offset(world, victim)
+        return _fenced(world, victim, since)
+    finally:
+        _successor(world, "stop", victim)
 
 
 def replaced_while_frozen(name: str) -> Fault:
@@ -124,20 +110,17 @@ def _next_offset(world: World, victim: Victim) -> int:
     return next(int(r["next_offset"]) for r in rows if (r["topic"], r["partition"]) == (victim.topic, victim.partition))
 
 
-def _app(world: World) -> App:
-    project = world.source / "examples" / "demo"
-    config = configuration.load(project)
-    catalog = loader.load(config.project, project / config.definitions)
-    redis_url = f"redis://127.0.0.1:{world.services()['valkey']['ports'][0]}/0"
-    return App(config, loader.to_bytes(catalog), 1, world.bootstrap, redis_url, str(world.folder))
-
-
-@contextmanager
-def _driver(world: World) -> Iterator[None]:
-    """Be a driver of the app's Ray, so that actors can be called and made."""
-    running = Running.read(world.folder)
-    if running is None:
-        raise AssertionError("the app does not run")
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(lifecycle._connected(running.ray_address, running.head))
-        yield
+def _successor(world: World, verb: str, victim: Victim) -> str:
+    """Let tests/fault/successor.py do something for the victim's partition; return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fault.successor", verb, str(world.folder), victim.topic, str(victim.partition)],
+        cwd=ROOT,
+        env=world.environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if done.returncode:
+        raise Stuck(f"the successor could not {verb}: {done.stderr[-500:]}")
+    return done.stdout

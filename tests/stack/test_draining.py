@@ -106,6 +106,7 @@ def test_sigterm_to_an_actor_finishes_what_is_in_flight(app: RunningApp, produce
     assert "Traceback" not in logged(app, before)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("frozen", ["writer", "valkey", "supervisor"])
 def test_a_stop_keeps_its_deadline_and_says_what_was_left(app: RunningApp, producer: KafkaProducer, frozen: str) -> None:
     marker = uuid.uuid4().hex

@@ -16,7 +16,7 @@ from kafka import KafkaProducer
 
 from tests.stack.conftest import RunningApp
 
-pytestmark = [pytest.mark.stack, pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.stack, pytest.mark.fault, pytest.mark.timeout(300), pytest.mark.long]
 
 TOPIC = "raytide.features"
 
