@@ -70,6 +70,8 @@ def _server(config: GatewayConfig) -> grpc.Server:
             # Finds clients whose machine is gone, and lets clients look for ours as often.
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+            # A client that waits for a long answer pings all the while; by default that ends its call after some.
+            ("grpc.http2.max_ping_strikes", 0),
         ),
         maximum_concurrent_rpcs=config.max_concurrent_calls,
     )
