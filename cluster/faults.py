@@ -41,6 +41,7 @@ class Point(StrEnum):
     FILE_COMMITTED = "writer.file_committed"
     BEFORE_PUBLISHING = "upload.before_publishing"
     PUBLISHING = "upload.publishing"
+    DONE = "upload.done"
 
 
 def reach(point: Point) -> None:

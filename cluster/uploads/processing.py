@@ -70,6 +70,7 @@ class Processor:
             self._store_or_fail(job)
         # From here on the rows are durable: whatever happens, the file did not fail, and is not done before it is.
         self._patiently(_is_ours, lambda: self._publish(job))
+        reach(Point.DONE)
         self._parts.spool.remove(job.upload.upload_id)
 
     def _store_or_fail(self, job: Job) -> None:

@@ -79,14 +79,21 @@ class UploadService:
         Files that are complete in the spool are worked on from their start, committed ones reach the online store;
         the others are FAILED, and their clients have to send them again.
         """
+        spooled = self._spool.ids()
         for upload in self._offline.list_uploads(_MAX_UNFINISHED):
+            if upload.state is UploadState.DONE and upload.upload_id in spooled:
+                self._spool.remove(upload.upload_id)  # as in `_take`
             if upload.state in ENDED:
                 continue
             with self._lock:
                 if upload.idempotency_key in self._jobs:
                     continue
                 job = self._jobs[upload.idempotency_key] = Job(upload, upload.bytes)
-            self._resume(job)
+            job.moved(self._offline.get_upload(upload.upload_id))  # its client may have sent it again since the list was made
+            if job.upload.state in ENDED:
+                self._end(job, None)
+            else:
+                self._resume(job)
 
     def close(self) -> None:
         """Take no new files, and wait until the pieces at work are done; files go on at the next start."""
@@ -135,6 +142,9 @@ class UploadService:
         if known.state is UploadState.RECEIVING:
             yield from self._receive_or_fail(job, header, chunks)
             self._work_on(job)
+        elif known.state is UploadState.DONE:
+            self._spool.remove(known.upload_id)  # an earlier process may have died just before it did
+            self._end(job, None)
         elif known.state is UploadState.COMMITTED or self._spool.holds(known.upload_id):
             self._work_on(job)  # left by an earlier process, and not resumed yet
         else:

@@ -52,6 +52,10 @@ class Spool:
         """Return True when the complete file is there."""
         return self.path(upload_id).is_file()
 
+    def ids(self) -> set[str]:
+        """Return the uploads whose complete files are there."""
+        return {file.name for file in self._folder.iterdir() if not file.suffix}
+
     def options(self, upload_id: str) -> dict[str, str]:
         """Return the options that came with a file."""
         options: dict[str, str] = json.loads(self._options(upload_id).read_text(encoding="utf-8"))

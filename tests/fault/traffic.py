@@ -19,13 +19,13 @@ from generator.files import File, make_file
 from generator.profiles import FEATURES_SOURCE, Profile, Settings
 from raytide.client import RaytideClient
 from tests.fault.truth import Truth
-from tests.fault.world import World, eventually
+from tests.fault.world import Stuck, World, eventually
 
 EVENTS_PER_SECOND = 2_000.0
 FILE_ROWS = 3_000
 #: A pause between two files, and before a file that was not taken is sent again.
 BETWEEN_FILES_S, BETWEEN_TRIES_S = 0.5, 0.2
-END_SECONDS = 120.0
+END_SECONDS = 60.0
 #: When a producer counts a message as failed. It may be in the log all the same: the judge reads what it finds there.
 GIVE_UP_S = 10.0
 NEXT_SEED = 1_000_000
@@ -53,6 +53,7 @@ class Traffic:
         self._threads = [threading.Thread(target=self._stream), threading.Thread(target=self._files)]
         self._failures: list[BaseException] = []
         self.files = 0
+        self._last_refusal = ""
 
     def __enter__(self) -> Self:
         logging.getLogger("kafka").setLevel(logging.CRITICAL)  # brokers that are away are the purpose
@@ -118,11 +119,16 @@ class Traffic:
             try:
                 with RaytideClient(address, timeout_s=30) as client:
                     upload = client.upload_file(path, source=FEATURES_SOURCE, format=file.format)
-            except RaytideError:
+            except RaytideError as error:
+                self._last_refusal = f"{type(error).__name__}: {error}"
                 return ""
+            self._last_refusal = f"{upload.state}: {upload.error}"
             return upload.upload_id if upload.state == "DONE" else ""
 
-        upload_id = eventually(done, f"{file.name} is DONE", END_SECONDS, BETWEEN_TRIES_S)
+        try:
+            upload_id = eventually(done, f"{file.name} is DONE", END_SECONDS, BETWEEN_TRIES_S)
+        except Stuck as stuck:
+            raise Stuck(f"{stuck}; last said: {self._last_refusal}") from None
         self.truth.uploaded(upload_id, file.events)
 
     def _guarded(self, work: Callable[[], None]) -> None:

@@ -638,3 +638,25 @@ def test_a_row_whose_feature_function_fails_is_rejected_with_its_line(world: Wor
 def test_an_unknown_source_is_not_found(world: World) -> None:
     with closing(world.service()) as service:
         assert isinstance(error_of(service, source="nothing"), NotFound)
+
+
+@pytest.fixture
+def done_but_spooled(world: World) -> World:
+    """A file whose gateway died after DONE, before it removed what was spooled."""
+    with closing(world.service()) as service:
+        send(service)
+    (Path(world.config.spool) / world.only_upload().upload_id).write_bytes(FILE)
+    return world
+
+
+def test_a_done_file_that_is_still_spooled_is_told_as_done(done_but_spooled: World) -> None:
+    with closing(done_but_spooled.service()) as service:
+        assert send(service)[-1].upload.state is UploadState.DONE
+    done_but_spooled.assert_taken_once()
+
+
+def test_a_start_removes_what_is_spooled_of_a_done_file(done_but_spooled: World) -> None:
+    with closing(done_but_spooled.service()) as service:
+        service.resume_unfinished()
+    assert done_but_spooled.spooled() == []
+    done_but_spooled.assert_taken_once()
