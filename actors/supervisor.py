@@ -175,7 +175,7 @@ class Supervisor:
             partition=key[1],
             # A partition needs longer to tell a broker that is gone from a topic that is idle.
             state=str(State.PAUSED if self._kafka_away and progress.state is State.RUNNING else progress.state),
-            note=notes.get(handles.partition_name(*key)) or progress.note or self._note,
+            note="; ".join(note for note in (progress.note, notes.get(handles.partition_name(*key))) if note) or self._note,
             actor=handles.partition_name(*key),
             epoch=progress.epoch,
             next_offset=progress.committed if progress.committed >= 0 else None,
