@@ -1,7 +1,9 @@
-"""Somebody else who takes a partition over: `python -m tests.fault.successor VERB FOLDER TOPIC PARTITION`.
+"""Somebody else who takes a partition over: `python -m tests.fault.successor FOLDER TOPIC PARTITION`.
 
-`take` takes the next epoch and prints the offset from which it would read; `start` makes an actor that reads and commits;
-`stop` ends that. A process of its own, because a process can be the driver of one Ray only.
+It says `ready` once it is connected, because that takes longer than a frozen actor may stand still, and then does what each
+line of its input says: `take` takes the next epoch and answers with the offset from which it would read; `start` makes an
+actor that reads and commits, which ends with this process's input. A process of its own, because a process can be the driver
+of one Ray only.
 """
 
 from __future__ import annotations
@@ -22,20 +24,27 @@ from cluster.stack import manager
 NAME = "successor"
 
 
-def main(verb: str, folder: str, topic: str, partition: str) -> None:
-    """Be a driver of the app's Ray, and do what the verb says."""
-    running = Running.read(Path(folder))
+def main(folder: Path, topic: str, partition: int) -> None:
+    """Be a driver of the app's Ray, and do what the input says until it ends."""
+    running = Running.read(folder)
     if running is None:
         raise SystemExit("the app does not run")
     with lifecycle._connected(running.ray_address, running.head):
-        if verb == "take":
-            sys.stdout.write(f"{WriterClient().open_partition(topic, int(partition), 0).next_offset}\n")
-        elif verb == "start":
-            app = _app(Path(folder), Path(running.config))
-            source = next(s for s in app.catalog().stream_sources if s.topic == topic)
-            handles.ensure(Partition, NAME, app, source, int(partition), max_concurrency=4)
-        else:
-            handles.kill(NAME)
+        app = _app(folder, Path(running.config))
+        source = next(s for s in app.catalog().stream_sources if s.topic == topic)
+        _answer("ready")
+        for verb in sys.stdin:
+            if verb.strip() == "take":
+                _answer(str(WriterClient().open_partition(topic, partition, 0).next_offset))
+            else:
+                handles.ensure(Partition, NAME, app, source, partition, max_concurrency=4)
+                _answer("started")
+        handles.kill(NAME)
+
+
+def _answer(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def _app(folder: Path, project: Path) -> App:
@@ -47,4 +56,4 @@ def _app(folder: Path, project: Path) -> App:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

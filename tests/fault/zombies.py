@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psutil
@@ -15,6 +17,7 @@ from tests.fault.kills import Fault
 from tests.fault.traffic import Traffic
 from tests.fault.world import ROOT, Stuck, World, eventually, frozen
 
+ANSWER_SECONDS = 60.0
 _OF_EPOCH = """
     SELECT count(*) AS n FROM batches JOIN sources USING (source_id)
     WHERE kind = 'stream' AND topic = '{topic}' AND "partition" = {partition} AND batches.epoch = {epoch}
@@ -39,24 +42,23 @@ class Victim:
 def partition_fenced(world: World, rng: random.Random, traffic: Traffic) -> float:
     """Freeze a partition actor, let a successor take the next epoch and nothing more, and wake the old one."""
     victim = _victim(world, rng)
-    with frozen(victim.pid):
-        since = int(_successor(world, "take", victim))
-        traffic.goes_on()
-    return _fenced(world, victim, since)
+    with _successor(world, victim) as successor:
+        with frozen(victim.pid):
+            since = int(successor.does("take"))
+            traffic.goes_on()
+        return _fenced(world, victim, since)
 
 
 def partition_overtaken(world: World, rng: random.Random, traffic: Traffic) -> float:
     """Freeze a partition actor, let a successor read on and commit, and wake the old one."""
     victim = _victim(world, rng)
-    try:
+    with _successor(world, victim) as successor:
         with frozen(victim.pid):
-            _successor(world, "start", victim)
+            successor.does("start")
             eventually(lambda: victim.batches(world, victim.epoch + 1), "the successor commits")
             traffic.goes_on()
             since = _next_offset(world, victim)
         return _fenced(world, victim, since)
-    finally:
-        _successor(world, "stop", victim)
 
 
 def replaced_while_frozen(name: str) -> Fault:
@@ -110,17 +112,48 @@ def _next_offset(world: World, victim: Victim) -> int:
     return next(int(r["next_offset"]) for r in rows if (r["topic"], r["partition"]) == (victim.topic, victim.partition))
 
 
-def _successor(world: World, verb: str, victim: Victim) -> str:
-    """Let tests/fault/successor.py do something for the victim's partition; return what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.fault.successor", verb, str(world.folder), victim.topic, str(victim.partition)],
+@dataclass
+class Successor:
+    """tests/fault/successor.py, connected and waiting."""
+
+    process: subprocess.Popen[str]
+
+    def does(self, verb: str) -> str:
+        """Let it do something for the victim's partition; return what it answers."""
+        assert self.process.stdin
+        self.process.stdin.write(f"{verb}\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def answer(self) -> str:
+        """Return the next line that it says; raise Stuck when it ended instead."""
+        assert self.process.stdout
+        if line := self.process.stdout.readline():
+            return line.strip()
+        raise Stuck(f"the successor ended, exit {self.process.wait(ANSWER_SECONDS)}: its last words are above")
+
+
+@contextlib.contextmanager
+def _successor(world: World, victim: Victim) -> Iterator[Successor]:
+    """Start a successor of the victim, and end it with everything that it started."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.fault.successor", str(world.folder), victim.topic, str(victim.partition)],
         cwd=ROOT,
         env=world.environment(),
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        timeout=60,
-        check=False,
     )
-    if done.returncode:
-        raise Stuck(f"the successor could not {verb}: {done.stderr[-500:]}")
-    return done.stdout
+    try:
+        successor = Successor(process)
+        while successor.answer() != "ready":  # Ray may say something first
+            pass
+        yield successor
+    finally:
+        assert process.stdin
+        process.stdin.close()
+        try:
+            process.wait(ANSWER_SECONDS)
+        finally:
+            process.kill()
+            process.wait()
