@@ -43,8 +43,10 @@ check: $(READY) ## format, lint, types, protos
 test: $(READY) ## unit, property, contract, ray and stack tests, and a short version of the fault matrix
 	$(BIN)/python -m pytest -m "not long"
 
+long: $(READY) ## the tests that wait for deadlines, half a minute or more each
+	$(BIN)/python -m pytest -m long
+
 fault: $(READY) ## the fault matrix, into docs/proofs.md; FAULT="kill:* --rounds 5" for a part of it
-	@$(if $(FAULT),,$(BIN)/python -m pytest -q -m long)
 	@$(BIN)/python -m tests.fault --publish $(FAULT)
 
 bench: $(READY) ## events/s beside a plain confluent-kafka loop, in one run

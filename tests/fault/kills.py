@@ -16,7 +16,7 @@ from tests.fault.world import World, eventually, kill
 Fault = Callable[[World, random.Random, Traffic], float]
 
 #: How long after the start of traffic a random kill may come.
-LATEST_S = 1.0
+LATEST_S = 0.5
 #: Which processes pass a point often; the others pass once a file.
 _OFTEN = {Point.POLLED, Point.TRANSFORMED, Point.ONLINE, Point.IN_TRANSACTION, Point.COMMITTED, Point.ANSWERED}
 _MOST_PASSES = {**dict.fromkeys(_OFTEN, 20), Point.PIECE_COMPUTED: 3, Point.PIECE_APPENDED: 3}

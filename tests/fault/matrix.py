@@ -116,7 +116,6 @@ def play_round(ready: Stage, cell: Cell, seed: int) -> RoundResult:
     try:
         with Traffic(ready.world, ready.truth, seed) as traffic:
             result.recovery_s = cell.fault(ready.world, rng, traffic)
-            traffic.goes_on()
             traffic.finish()
         result.problems = ready.judge.round()
     except Exception as error:  # noqa: BLE001 - one round must not end the matrix

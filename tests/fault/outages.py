@@ -129,13 +129,14 @@ def broker_away(world: World, _traffic: Traffic) -> Iterator[None]:
     world.stack_up()
 
 
-def leader_killed(world: World, _rng: random.Random, _traffic: Traffic) -> float:
+def leader_killed(world: World, _rng: random.Random, traffic: Traffic) -> float:
     """Kill the leader of a partition for good; the two others have to do. It is started again for the next round only."""
     leader = _leader(world, FEATURES_TOPIC)
     at = kill(world.service_pid(f"kafka-{leader}"))
     eventually(lambda: _leader(world, FEATURES_TOPIC) not in {leader, -1}, "another broker leads")
     took = recovery.after_every_partition(world, at)
-    _traffic.goes_on()
+    traffic.goes_on()
+    traffic.finish()  # first: a broker takes half a minute to start beside it
     world.stack_up()
     eventually(lambda: _in_sync(world, FEATURES_TOPIC) == {world.brokers}, "all replicas are in sync again")
     recovery.healthy(world)
