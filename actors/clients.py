@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -18,7 +18,7 @@ from cluster.ingest.resets import Reset
 from cluster.records import Batch, Origin, PartitionStart
 from cluster.registry.catalog import FeatureSpec
 from cluster.stores.duckdb_status import WriterStatus
-from cluster.stores.ports import Upload, UploadState
+from cluster.stores.ports import Definitions, Shipped, Upload, UploadState
 
 LONG_SECONDS = 600.0
 
@@ -47,9 +47,18 @@ class WriterClient:
         """See OfflineStore."""
         self._writer.call("commit", batch)
 
-    def register(self, content_hash: str, definition: Mapping[str, Any], applied_by: str) -> int:
+    def register(self, definitions: Definitions) -> int:
         """See OfflineStore."""
-        return int(self._writer.call("register", content_hash, definition, applied_by))
+        return int(self._writer.call("register", definitions))
+
+    def in_force(self, after: int) -> Shipped | None:
+        """See OfflineStore."""
+        found: Shipped | None = self._writer.call("in_force", after)
+        return found
+
+    def shipped(self, version: int) -> bytes:
+        """See OfflineStore."""
+        return bytes(self._writer.call("shipped", version))
 
     def begin_upload(self, upload: Upload) -> Upload:
         """See OfflineStore."""

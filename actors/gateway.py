@@ -16,6 +16,7 @@ import pyarrow as pa
 import structlog
 
 from actors.clients import WriterClient
+from actors.definitions import InForce
 from actors.ending import FINISH_SECONDS, on_sigterm
 from actors.handles import LIMITER, SUPERVISOR, WRITER, Remote, kill, names, partition_name, quietly
 from actors.replay import RayPartRunner
@@ -47,34 +48,35 @@ class AppBackend:
     """Meets the gateway's Backend: what the services of the gRPC edge are allowed to reach."""
 
     def __init__(self, app: App, name: str) -> None:
-        self._app, self._catalog = app, app.catalog()
+        self._app, self.definitions = app, InForce(app)
+        quietly(self.definitions.look, None)  # while the writer is away: the supervisor says later when to look
         self.offline = WriterClient()
         self.online = RedisOnlineStore(app.redis_url, app.config.online_store)
         spool = str(Path(app.folder) / app.config.uploads.spool)
         self.uploads = UploadService(
             self.offline,
             self.online,
-            self.catalog,
+            self.definitions.look,
             app.config.uploads.model_copy(update={"spool": spool}),
-            RayPieceRunner(app, name),
+            RayPieceRunner(app.config, name),
             now_us,
             max_record_bytes=app.config.ingest.max_record_bytes,
         )
         parts = DeadLetterParts(
-            self.offline, self.online, self.catalog, RayPartRunner(app.config.ingest, name), app.config.ingest
+            self.offline, self.online, self.definitions.look, RayPartRunner(app.config.ingest, name), app.config.ingest
         )
         self.dead_letters = DeadLetterService(parts)
         self.address = ""
 
     def catalog(self) -> Catalog:
         """Return the definitions in force."""
-        return self._catalog
+        return self.definitions.catalog()
 
     def historical(
         self, entity_rows: pa.Table, references: Sequence[str], known_at_us: int | None, *, full_names: bool
     ) -> pa.Table:
         """Join features as they were at each row's time."""
-        specs = self._catalog.resolve(references)
+        specs = self.catalog().resolve(references)
         return self.offline.point_in_time(entity_rows, specs, known_at_us, full_names=full_names)
 
     def status(self) -> StatusReport:
@@ -82,7 +84,7 @@ class AppBackend:
         writer = self._writer()
         return StatusReport(
             project=self._app.config.project,
-            registry_version=self._app.version,
+            registry_version=self.catalog().version,
             taken_at=now_us(),
             endpoints=Endpoints(self._app.bootstrap, without_password(self._app.redis_url), self.address, self._app.dashboard),
             partitions=self._partitions(),
@@ -96,7 +98,7 @@ class AppBackend:
     def verify(self, wait_s: float) -> Mapping[str, Any]:
         """Check every promise against the stores, after the streams caught up or `wait_s` passed."""
         self._wait_for(self._ends(), wait_s)
-        return verify(self.offline, self.online, self._catalog, self._ends).to_dict()
+        return verify(self.offline, self.online, self.catalog(), self._ends).to_dict()
 
     def resume_partition(self, topic: str, partition: int, allowed_rejects: int) -> PartitionReport:
         """Ask the supervisor to let a HALTED partition go on."""
@@ -107,7 +109,7 @@ class AppBackend:
         """Let a partition go on elsewhere; the supervisor builds its actor anew at the next look."""
         admin = KafkaAdmin(self._app.config.kafka, self._app.bootstrap)
         try:
-            parts = resets.Parts(self.offline, admin, self._partitions, _restart, self._app.version)
+            parts = resets.Parts(self.offline, admin, self._partitions, _restart, self.catalog().version)
             return resets.reset_partition(parts, request)
         finally:
             admin.close()
@@ -125,7 +127,7 @@ class AppBackend:
     def _ends(self) -> dict[tuple[str, int], int]:
         admin = KafkaAdmin(self._app.config.kafka, self._app.bootstrap)
         try:
-            return admin.ends([source.topic for source in self._catalog.stream_sources])
+            return admin.ends([source.topic for source in self.catalog().stream_sources])
         finally:
             admin.close()
 
@@ -134,7 +136,7 @@ class AppBackend:
         try:
             return tuple(Remote(SUPERVISOR, STATUS_SECONDS).call("partitions"))
         except RetryLater as error:
-            topics = [source.topic for source in self._catalog.stream_sources]
+            topics = [source.topic for source in self.catalog().stream_sources]
             return tuple(PartitionReport(topic, 0, str(State.AWAY), note=str(error)) for topic in topics)
 
     def _online_report(self) -> OnlineReport:
@@ -197,6 +199,14 @@ class Gateway:
     def address(self) -> str:
         """Return host:port."""
         return self._address
+
+    def registry_version(self) -> int:
+        """Return the version of the definitions that this gateway reads by."""
+        return self._backend.catalog().version
+
+    def switch(self) -> None:
+        """Read by the definitions in force from the next call on."""
+        self._backend.definitions.look()
 
     def close(self, seconds: float) -> None:
         """Take no new calls, give running ones `seconds`, and let go of everything."""

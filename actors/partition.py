@@ -12,6 +12,7 @@ from dataclasses import replace
 import structlog
 
 from actors.clients import SlotClient, WriterClient
+from actors.definitions import InForce
 from actors.ending import FINISH_SECONDS, on_sigterm
 from actors.handles import partition_name
 from cluster.app import App
@@ -34,7 +35,8 @@ class Partition:
 
     def __init__(self, app: App, source: StreamSource, partition: int) -> None:
         set_up_logs(app.config.telemetry)
-        self._app, self._source, self._partition = app, source, partition
+        self._app, self._topic, self._partition = app, source.topic, partition
+        self._definitions = InForce(app)
         self._name = partition_name(source.topic, partition)
         self._log = structlog.get_logger().bind(topic=source.topic, partition=partition)
         self._stop = threading.Event()
@@ -62,6 +64,12 @@ class Partition:
         self._allowed_rejects = allowed_rejects
         self._outcome = Progress()
         self._start()
+
+    def switch(self) -> None:
+        """Use the definitions in force from the next batch on."""
+        plan, loop = self._plan(), self._loop
+        if loop is not None:
+            loop.switch(plan)
 
     def drain(self, seconds: float) -> Progress:
         """Stop reading, finish what is in flight, and say how far that got after at most `seconds`."""
@@ -92,15 +100,15 @@ class Partition:
                 self._stop.wait(REBUILD_SECONDS)
 
     def _run_once(self) -> None:
-        config, catalog = self._app.config, self._app.catalog()
-        source = KafkaPartition(config.kafka, self._app.bootstrap, self._source.topic, self._partition, config.ingest)
+        config, plan = self._app.config, self._plan()
+        source = KafkaPartition(config.kafka, self._app.bootstrap, self._topic, self._partition, config.ingest)
         online = RedisOnlineStore(self._app.redis_url, config.online_store)
-        dead_letters = open_dead_letters(config.kafka, self._app.bootstrap, self._source.topic)
+        dead_letters = open_dead_letters(config.kafka, self._app.bootstrap, self._topic)
         slot = SlotClient(Claim(self._name, Kind.STREAM, self._name))
         try:
             self._loop = StreamLoop(
-                Origin.stream(self._source.topic, self._partition, catalog.version),
-                SourcePlan.compile(catalog, self._source.name, config.ingest),
+                Origin.stream(self._topic, self._partition, plan.registry_version),
+                plan,
                 Ports(source, online, WriterClient(), slot, dead_letters),
                 config.ingest,
                 allowed_rejects=self._allowed_rejects,
@@ -110,6 +118,14 @@ class Partition:
             source.close()
             online.close()
             dead_letters.close()
+
+    def _plan(self) -> SourcePlan:
+        """Compile the definitions in force; raise RetryLater while the writer is away, Refused when the topic is in none."""
+        catalog = self._definitions.look()
+        source = next((source for source in catalog.stream_sources if source.topic == self._topic), None)
+        if source is None:
+            raise Refused(f"no source of registry version {catalog.version} reads {self._topic}: nothing more is read from it")
+        return SourcePlan.compile(catalog, source.name, self._app.config.ingest)
 
     def _end(self, state: State, note: str) -> None:
         last = self._loop.progress if self._loop else Progress()

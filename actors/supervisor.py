@@ -20,6 +20,7 @@ from actors import handles
 from actors.clients import WriterClient
 from actors.partition import Partition
 from actors.spare import Spares
+from actors.switching import Switching
 from actors.watch import AnswerWatch
 from cluster.app import App
 from cluster.errors import RaytideError, RetryLater, Unreachable
@@ -44,7 +45,7 @@ class Supervisor:
     def __init__(self, app: App) -> None:
         set_up_logs(app.config.telemetry)
         self._app = app
-        self._sources = app.catalog().stream_sources
+        self._switching = Switching(app)
         self._log = structlog.get_logger().bind(actor=handles.SUPERVISOR)
         self._admin: KafkaAdmin | None = None
         self._counts: dict[str, int] = {}
@@ -52,11 +53,11 @@ class Supervisor:
         self._ends: dict[Key, int] = {}
         self._note, self._kafka_away = "", False
         self._spares = Spares() if app.config.ray.address == "local" else None  # other Rays end idle workers
-        self._stop, self._looked = threading.Event(), threading.Event()
+        self._stop, self._looked, self._wake = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._live, name=handles.SUPERVISOR, daemon=True)
         self._thread.start()
         self._online = RedisOnlineStore(app.redis_url, app.config.online_store)
-        parts = Parts(WriterClient(), self._online, app.catalog().online_names(), _in_flight, self._pause)
+        parts = Parts(WriterClient(), self._online, lambda: self._switching.online_names() or (), _in_flight, self._pause)
         self._watch = OnlineWatch(parts, self._stop.is_set)
         self._watching = threading.Thread(target=self._watch_online, name="online-watch", daemon=True)
         self._watching.start()
@@ -69,13 +70,14 @@ class Supervisor:
         """Return what every known partition said when last asked, in topic and partition order."""
         self._looked.wait(handles.CALL_SECONDS / 2)
         notes = self._answers.notes()
-        known = {(source.topic, n): Progress() for source in self._sources for n in range(self._counts.get(source.topic, 0))}
-        missing = [self._missing(source) for source in self._sources if source.topic not in self._counts]
+        sources = self._switching.catalog().stream_sources
+        known = {(source.topic, n): Progress() for source in sources for n in range(self._counts.get(source.topic, 0))}
+        missing = [self._missing(source) for source in sources if source.topic not in self._counts]
         return missing + [self._status(key, progress, notes) for key, progress in sorted({**known, **self._progress}.items())]
 
-    def version(self) -> int:
-        """Return the registry version that partitions run."""
-        return self._app.version
+    def look_now(self) -> None:
+        """Look at once for definitions that were just applied."""
+        self._wake.set()
 
     def notes(self) -> dict[str, str]:
         """Return one sentence for each actor that does not answer, by name."""
@@ -108,11 +110,15 @@ class Supervisor:
                 self._log.exception("look_failed")
                 self._close_admin()
             self._looked.set()
-            self._stop.wait(LOOK_SECONDS)
+            self._wake.wait(LOOK_SECONDS)
+            self._wake.clear()
         self._close_admin()
 
     def _watch_online(self) -> None:
         while not self._stop.is_set():
+            if self._switching.online_names() is None:
+                self._pause()
+                continue
             before = self._watch.report.state
             try:
                 self._watch.look()
@@ -129,9 +135,14 @@ class Supervisor:
     def _look(self) -> None:
         if self._spares:
             self._spares.keep()
+        self._switching.look()
         self._ask_all()  # first: partitions that run are known even while Kafka is away
+        self._switching.tell(self._progress)
+        sources = self._switching.catalog().stream_sources
+        if self._switching.asked:
+            self._end_all_but(frozenset(source.topic for source in sources))
         admin = self._admin = self._admin or KafkaAdmin(self._app.config.kafka, self._app.bootstrap)
-        for source in self._sources:
+        for source in sources:
             count = admin.partitions_of(source.topic)
             # One that was there is not made again: a person decides what becomes of what it held.
             if count is None and self._app.config.kafka.create_topics and source.topic not in self._counts:
@@ -141,6 +152,14 @@ class Supervisor:
                 self._counts[source.topic] = count
                 self._ensure(source, count)
         self._ends = admin.ends(list(self._counts))
+
+    def _end_all_but(self, topics: frozenset[str]) -> None:
+        """End the partitions of topics that no source reads any more, once what they had in flight is committed."""
+        for name in [name for name in handles.names() if name.startswith("partition:") and _topic_of(name) not in topics]:
+            handles.quietly(partial(handles.Remote(name, ANSWER_SECONDS).call, "drain", ANSWER_SECONDS / 2), None)
+            handles.kill(name)
+        self._progress = {key: progress for key, progress in self._progress.items() if key[0] in topics}
+        self._counts = {topic: count for topic, count in self._counts.items() if topic in topics}
 
     def _ensure(self, source: StreamSource, count: int) -> None:
         for partition in range(count):
@@ -183,6 +202,7 @@ class Supervisor:
             events=progress.events,
             rejected=progress.rejected,
             in_flight=progress.in_flight,
+            registry_version=progress.registry_version,
         )
 
     def _missing(self, source: StreamSource) -> PartitionReport:
@@ -198,6 +218,11 @@ class Supervisor:
 def _others() -> list[str]:
     """Return the actors that the supervisor watches: all but itself, which the gateway does."""
     return [name for name in handles.names() if name != handles.SUPERVISOR]
+
+
+def _topic_of(partition: str) -> str:
+    """Undo handles.partition_name."""
+    return partition.split(":")[1]
 
 
 def _in_flight(keys: Iterable[Key]) -> dict[Key, Mark]:

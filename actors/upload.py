@@ -13,17 +13,21 @@ import ray
 
 from actors.clients import SlotClient, WriterClient
 from actors.handles import value
-from cluster.app import App
+from cluster.config import Config
 from cluster.ingest.leases import Claim, Kind
 from cluster.ingest.split import Piece
+from cluster.registry import loader
+from cluster.registry.catalog import Catalog
+from cluster.stores.ports import Upload
 from cluster.telemetry import set_up_logs
 from cluster.uploads import PieceCounts, run_piece
 
 
 @ray.remote(num_cpus=1, max_retries=3)
-def _piece(app: App, upload_id: str, source: str, piece: Piece, created_us: int) -> PieceCounts:
-    set_up_logs(app.config.telemetry)
-    return run_piece(app.catalog(), app.config.ingest, WriterClient(), upload_id, source, piece, created_us)
+def _piece(config: Config, definitions: bytes, version: int, upload: Upload, piece: Piece) -> PieceCounts:
+    set_up_logs(config.telemetry)
+    catalog = loader.from_bytes(definitions).registered_as(version)
+    return run_piece(catalog, config.ingest, WriterClient(), upload, piece)
 
 
 @dataclass
@@ -35,18 +39,19 @@ class _Running:
 class RayPieceRunner:
     """Meets PieceRunner. `holder` names the gateway, so that its slots can be freed when it is built anew."""
 
-    def __init__(self, app: App, holder: str) -> None:
-        self._app, self._holder = ray.put(app), holder
-        self._at_once = app.config.uploads.pieces_in_flight
+    def __init__(self, config: Config, holder: str) -> None:
+        self._config, self._holder = ray.put(config), holder
+        self._at_once = config.uploads.pieces_in_flight
 
-    def run(self, upload_id: str, source: str, pieces: Iterator[Piece], created_us: int) -> Iterator[PieceCounts]:
+    def run(self, catalog: Catalog, upload: Upload, pieces: Iterator[Piece]) -> Iterator[PieceCounts]:
         """Run every piece, at most `pieces_in_flight` at once, and yield counts as they come."""
         running: list[_Running] = []
+        definitions = ray.put(loader.to_bytes(catalog))  # once for all pieces
         try:
             for piece in pieces:
-                slot = self._slot(upload_id, piece.number)
-                task = _piece.options(name=f"upload:{upload_id}:{piece.number}")
-                running.append(_Running(task.remote(self._app, upload_id, source, piece, created_us), slot))
+                slot = self._slot(upload.upload_id, piece.number)
+                task = _piece.options(name=f"upload:{upload.upload_id}:{piece.number}")
+                running.append(_Running(task.remote(self._config, definitions, catalog.version, upload, piece), slot))
                 if len(running) >= self._at_once:
                     yield self._take_one(running)
             while running:

@@ -28,7 +28,7 @@ from cluster.serving.asof import point_in_time
 from cluster.stores.duckdb import DuckStore
 from cluster.stores.duckdb_reads import DuckReads
 from cluster.stores.duckdb_status import WriterStatus
-from cluster.stores.ports import Upload, UploadState
+from cluster.stores.ports import Definitions, Shipped, Upload, UploadState
 from cluster.telemetry import set_up_logs
 
 # A predecessor that was killed may need a moment to let go of the file.
@@ -80,10 +80,22 @@ class Writer:
             return self._store.reset_partition(reset)
 
     @ray.method(concurrency_group="control")
-    def register(self, content_hash: str, definition: dict[str, Any], applied_by: str) -> int:
+    def register(self, definitions: Definitions) -> int:
         """See OfflineStore."""
         with self._alive():
-            return self._store.register(content_hash, definition, applied_by)
+            return self._store.register(definitions)
+
+    @ray.method(concurrency_group="control")
+    def in_force(self, after: int) -> Shipped | None:
+        """See OfflineStore."""
+        with self._alive():
+            return self._store.in_force(after)
+
+    @ray.method(concurrency_group="control")
+    def shipped(self, version: int) -> bytes:
+        """See OfflineStore."""
+        with self._alive():
+            return self._store.shipped(version)
 
     @ray.method(concurrency_group="uploads")
     def begin_upload(self, upload: Upload) -> Upload:

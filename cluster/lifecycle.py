@@ -5,7 +5,6 @@ Everything can be repeated: `up` over a running app starts only what is missing,
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 from actors import draining, handles
 from actors.gateway import Gateway
 from actors.limiter import Limiter
+from actors.registry import RunningRegistry
 from actors.supervisor import Supervisor
 from actors.writer import GROUPS, Writer
 from cluster import ray_head
@@ -29,6 +29,7 @@ from cluster.errors import RetryLater, Unreachable
 from cluster.preflight import check_redis, check_writable
 from cluster.ray_head import RayHead
 from cluster.registry import loader
+from cluster.registry.apply import put_in_force
 from cluster.registry.catalog import Catalog
 from cluster.stack import manager as stack
 from cluster.stack.process import ProcessId, free_port, is_free
@@ -65,6 +66,11 @@ class Running:
         process = ProcessId(**head.pop("process"))
         return cls(**content, head=RayHead(process=process, **head))
 
+    @property
+    def is_alive(self) -> bool:
+        """Return whether it may still run; of a Ray that is not ours only asking it would tell."""
+        return self.head is None or self.head.alive()
+
     def write(self, folder: Path) -> None:
         """Remember this under `folder`; there are no secrets in it."""
         path = folder / STATE_FOLDER / APP_FILE
@@ -91,7 +97,7 @@ def up(config: Config, project_folder: Path, folder: Path, say: Say) -> Running:
     serving = known.gateway if known is not None and known.head == head else ""
     running = Running(config.project, serving, "", address, str(project_folder), head, stack_is_ours)
     running.write(folder)  # before the app: whatever happens from here on, `down` knows what to stop
-    with _connected(address, head) as dashboard:
+    with connected(address, head) as dashboard:
         app = App(
             config=config.model_copy(update={"gateway": _with_port(config.gateway, serving, say)}),
             definitions=loader.to_bytes(catalog),
@@ -112,7 +118,9 @@ def _start_actors(app: App, catalog: Catalog, say: Say) -> str:
     # Pinned to this node: the file is on its disk.
     here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
     handles.ensure(Writer, handles.WRITER, app, groups=GROUPS, label_selector=here)
-    version = _patiently(handles.WRITER, "register", catalog.content_hash, catalog.describe(), getpass.getuser())
+    _patiently(handles.WRITER, "snapshot")
+    registry = RunningRegistry()
+    version = put_in_force(registry, catalog).version
     app = replace(app, version=version)
     say("starting limiter")
     handles.ensure(Limiter, handles.LIMITER, app.config.workers)
@@ -120,8 +128,8 @@ def _start_actors(app: App, catalog: Catalog, say: Say) -> str:
     say("starting supervisor and partitions")
     handles.ensure(Supervisor, handles.SUPERVISOR, app, max_concurrency=8)
     _patiently(handles.SUPERVISOR, "partitions")
-    if (running := _patiently(handles.SUPERVISOR, "version")) != version:
-        say(f"note: version {running} of the definitions goes on running; `raytide down` and `up` switch to version {version}")
+    for sentence in registry.behind(version):
+        say(sentence)
     say("starting gateway")
     name = handles.gateway_name(handles.node_name())
     handles.ensure(Gateway, name, app, name, max_concurrency=8)
@@ -134,8 +142,8 @@ def down(folder: Path, seconds: float, say: Say) -> list[str]:
     if running is None:
         return []
     left: list[str] = []
-    if running.head is None or running.head.alive():
-        with _connected(running.ray_address, running.head):
+    if running.is_alive:
+        with connected(running.ray_address, running.head):
             left = draining.drain(seconds, say)
     if running.head is not None:
         say("Ray")
@@ -161,7 +169,7 @@ def _with_port(gateway: GatewayConfig, serving: str, say: Say) -> GatewayConfig:
 
 
 @contextmanager
-def _connected(address: str, head: RayHead | None) -> Iterator[str]:
+def connected(address: str, head: RayHead | None) -> Iterator[str]:
     """Be a driver of the cluster; give its dashboard's address, empty when it has none."""
     if head is not None:
         os.environ.update({k: v for k, v in ray_head.environment().items() if k.startswith("RAY_")})

@@ -1,8 +1,8 @@
 """Filling the online store from history, when it was emptied or somebody asks (decision 0010).
 
-The marker tells what is known of the store: FULL when it holds the newest of history, gone when it was emptied or is
-new. Whoever fills it puts a text of its own there, its claim, and FULL at the end only if the claim still stands: so a
-store that is emptied meanwhile, or asked for again, is filled again.
+The marker tells what is known of the store: full when it holds the newest of history for a set of features, gone when it
+was emptied or is new. Whoever fills it puts a text of its own there, its claim, and full at the end only if the claim still
+stands: so a store that is emptied meanwhile, or asked for again, or that should hold other features, is filled again.
 
 Streams write to the online store before they commit. What they had written but not committed when it was emptied is in
 neither place that a rebuild sees, so it also waits until the batches in flight are committed, and reads after that.
@@ -10,6 +10,7 @@ neither place that a rebuild sees, so it also waits until the batches in flight 
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from cluster.stores.ports import OnlineStore
 from cluster.verify.newest import ranges
 from cluster.verify.report import Reads, rows
 
-FULL = "full"
+FULL = "full of "
 
 Key = tuple[str, int]  # topic, partition
 
@@ -44,14 +45,15 @@ class Mark:
 class Parts:
     """What a rebuild needs.
 
-    `in_flight` asks the actors of partitions how far they have read, right now; one that does not know or does not
-    answer is left out, one that no longer exists has epoch -1. `pause` returns after a moment, and is only called
-    while something is being waited for; `patience` are the moments before the first pass.
+    `features` gives the names that whoever writes to the online store keeps there. `in_flight` asks the actors of
+    partitions how far they have read, right now; one that does not know or does not answer is left out, one that no longer
+    exists has epoch -1. `pause` returns after a moment, and is only called while something is being waited for; `patience`
+    are the moments before the first pass.
     """
 
     history: Reads
     online: OnlineStore
-    features: Sequence[str]
+    features: Callable[[], Sequence[str]]
     in_flight: Callable[[Iterable[Key]], Mapping[Key, Mark]]
     pause: Callable[[], None]
     patience: int = 20
@@ -60,6 +62,11 @@ class Parts:
 def claim() -> str:
     """Return a text for the marker that nobody else has."""
     return f"claimed by {uuid.uuid4().hex}"
+
+
+def full(features: Sequence[str]) -> str:
+    """Return the marker's text for a store that holds the newest of these features."""
+    return FULL + hashlib.sha256(" ".join(sorted(features)).encode()).hexdigest()[:16]
 
 
 class Settling:
@@ -95,12 +102,12 @@ class Settling:
 
 
 def rebuild(parts: Parts) -> Iterator[OnlineReport]:
-    """Write the newest of history to the online store and mark it FULL; yield how far that is.
+    """Write the newest of history to the online store and mark it full; yield how far that is.
 
     It may end without the mark, because the store was emptied or claimed anew meanwhile: look at the marker and start
     again. Harmless at any time. Raise RetryLater when either store is away.
     """
-    mine = claim()
+    mine, features = claim(), list(parts.features())
     parts.online.mark(mine)
     yield OnlineReport(OnlineState.REBUILDING)
     settling = Settling(parts)
@@ -109,14 +116,13 @@ def rebuild(parts: Parts) -> Iterator[OnlineReport]:
             break
         parts.pause()
     late = bool(settling.open)
-    yield from _write_all(parts)
+    yield from _write_all(parts, features)
     if late:  # serve what there is first; a partition may take long to settle, its latest values come with this pass
-        yield from chain(_wait(parts, settling, mine), _write_all(parts))
-    parts.online.remark(mine, FULL)
+        yield from chain(_wait(parts, settling, mine), _write_all(parts, features))
+    parts.online.remark(mine, full(features))
 
 
-def _write_all(parts: Parts) -> Iterator[OnlineReport]:
-    features = list(parts.features)
+def _write_all(parts: Parts, features: list[str]) -> Iterator[OnlineReport]:
     report = OnlineReport(OnlineState.REBUILDING, entities_total=rows(parts.history, _TOTAL, [features])[0]["n"])
     for above, up_to in ranges(parts.history, features):
         found = parts.history.query(OF_ENTITIES, [features, above, up_to])
@@ -142,29 +148,32 @@ class OnlineWatch:
         self.report = OnlineReport()
 
     def look(self) -> None:
-        """Rebuild when the marker is not FULL. A store that is away is told in the report, and the next look tries again.
+        """Rebuild when the marker does not say full. A store that is away is told in the report, and the next look tries again.
 
         A new store is filled the same way: there is just nothing to write yet. Only marking it could forget what streams
         wrote before it was lost and committed after it was looked at.
         """
         try:
-            if self._parts.online.marker() != FULL:
+            if not self._is_full():
                 for progress in rebuild(self._parts):
                     self.report = progress
                     if self._is_stopped():
                         return
-            if self._parts.online.marker() == FULL:
+            if self._is_full():
                 self.report = replace(self.report, state=OnlineState.OK, note="")
         except RaytideError as error:
             self.report = replace(self.report, state=OnlineState.AWAY, note=str(error))
+
+    def _is_full(self) -> bool:
+        return self._parts.online.marker() == full(self._parts.features())
 
 
 def ask(online: OnlineStore, report: Callable[[], OnlineReport], pause: Callable[[], None]) -> Iterator[OnlineReport]:
     """Ask whoever watches to rebuild, by taking the marker from it; yield what `report` says until it is done."""
     online.mark(claim())
     while True:
-        full, now = online.marker() == FULL, report()  # in this order: FULL is set after the report left OK
-        if full and now.state is OnlineState.OK:
+        filled, now = str(online.marker()).startswith(FULL), report()  # in this order: it is set after the report left OK
+        if filled and now.state is OnlineState.OK:
             yield now
             return
         yield now if now.state is not OnlineState.OK else replace(now, state=OnlineState.REBUILDING, entities_done=0)

@@ -39,6 +39,7 @@ class PartitionReport:
     events: int = 0
     rejected: int = 0
     in_flight: int = 0
+    registry_version: int = 0
 
     @property
     def lag(self) -> int | None:

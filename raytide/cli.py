@@ -10,7 +10,17 @@ import sys
 import typer
 
 from cluster.errors import BadFile, RaytideError, RetryLater
-from raytide import cli_app, cli_dead_letters, cli_files, cli_partitions, cli_read, cli_rebuild, cli_stack, cli_verify
+from raytide import (
+    cli_app,
+    cli_dead_letters,
+    cli_files,
+    cli_partitions,
+    cli_read,
+    cli_rebuild,
+    cli_registry,
+    cli_stack,
+    cli_verify,
+)
 from raytide.cli_output import errors
 
 app = typer.Typer(
@@ -20,6 +30,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(cli_registry.plan)
+app.command()(cli_registry.apply)
+app.add_typer(cli_registry.app, name="registry")
 app.command()(cli_app.up)
 app.command()(cli_app.down)
 app.command()(cli_app.status)

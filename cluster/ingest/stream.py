@@ -90,6 +90,7 @@ class Progress:
     events: int = 0
     rejected: int = 0
     in_flight: int = 0
+    registry_version: int = 0
 
 
 class StreamLoop:
@@ -112,13 +113,14 @@ class StreamLoop:
         self._source, self._online, self._ledger, self._slot = ports.source, ports.online, ports.ledger, ports.slot
         self._dead_letters, self._lettered = ports.dead_letters, set[int]()  # `first` of batches in flight that were sent
         self._limit, self._clock_us = ingest.batches_in_flight, clock_us
+        self._wanted_plan = plan  # also written by whoever calls `switch`
         self._in_flight: deque[tuple[Batch, Future[Future[None]]]] = deque()
         self._told_kafka = (time.monotonic(), -1)
         self._heard = time.monotonic()
         self._epoch = 0
         limit = RejectLimit(ingest.max_reject_share, ingest.reject_window, ingest.max_reject_run)
         self._rejects = RejectCount(limit, allowed_rejects)
-        self._progress = Progress()
+        self._progress = Progress(registry_version=plan.registry_version)
         self._oldest_since: float | None = None  # when the oldest batch in flight became the oldest
         self._trouble = ""  # also written by the storing thread, everything else by the running one alone
 
@@ -133,6 +135,10 @@ class StreamLoop:
             note = f"no batch became durable for {waited:.0f} s: the writer is busy, stopped or restarting"
             return replace(self._progress, state=State.PAUSED, note=note)
         return replace(self._progress, note=self._progress.note or self._dead_letters.trouble)
+
+    def switch(self, plan: SourcePlan) -> None:
+        """Use `plan` from the next batch on; what was read before keeps the version that it was computed by. Any thread."""
+        self._wanted_plan = plan
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set, then finish what is in flight.
@@ -162,6 +168,7 @@ class StreamLoop:
     def _step(self, storing: ThreadPoolExecutor, stop: threading.Event) -> None:
         while self._in_flight and (len(self._in_flight) >= self._limit or self._oldest_is_done()):
             self._settle(stop)
+        self._adopt_wanted_plan()
         records = self._poll(stop)
         if records is None:
             self._rest()
@@ -178,6 +185,12 @@ class StreamLoop:
         self._note(read=batch.next, in_flight=len(self._in_flight) + 1)
         self._in_flight.append((batch, storing.submit(self._store, batch, stop)))
         self._oldest_since = self._oldest_since or time.monotonic()
+
+    def _adopt_wanted_plan(self) -> None:
+        plan = self._wanted_plan
+        if plan is not self._plan:
+            self._plan, self._origin = plan, replace(self._origin, registry_version=plan.registry_version)
+            self._note(registry_version=plan.registry_version)
 
     def _poll(self, stop: threading.Event) -> Records | None:
         try:

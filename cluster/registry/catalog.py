@@ -55,6 +55,7 @@ class Catalog:
     views: Mapping[str, FeatureView]
     services: Mapping[str, FeatureService]
     features: Mapping[str, FeatureSpec] = field(default_factory=dict)
+    code: Mapping[str, str] = field(default_factory=dict)  # what each function computes, see code_hash
     version: int = 0
     content_hash: str = ""
 
@@ -89,9 +90,13 @@ class Catalog:
             "project": self.project,
             "entities": describe(self.entities),
             "sources": describe(self.sources),
-            "views": describe(self.views),
+            "views": {name: self._with_code(described) for name, described in describe(self.views).items()},
             "services": {name: {**describe(s), "features": references_of(s)} for name, s in sorted(self.services.items())},
         }
+
+    def _with_code(self, view: dict[str, Any]) -> dict[str, Any]:
+        hashed = [{**f, "source_hash": self.code[f["name"]]} if f["name"] in self.code else f for f in view["features"]]
+        return {**view, "features": hashed}
 
     def resolve(self, references: Sequence[str]) -> list[FeatureSpec]:
         """Return the features meant by `feature`, `view:feature`, a view's name or a service's name, in order.
@@ -133,7 +138,7 @@ def ttl_microseconds(ttl: timedelta | None) -> int | None:
     return None if ttl is None else ttl // timedelta(microseconds=1)
 
 
-def build(project: str, values: Iterable[object], content_hash: str = "") -> Catalog:
+def build(project: str, values: Iterable[object]) -> Catalog:
     """Collect definitions, also those in lists and tuples, into a checked catalog.
 
     Views that a service names, and entities and sources that a view names, count as found. Raise Misconfigured with
@@ -152,7 +157,6 @@ def build(project: str, values: Iterable[object], content_hash: str = "") -> Cat
         sources=_by_name([*found, *(v.source for v in views.values())], AnySource, "source"),
         views=views,
         services=services,
-        content_hash=content_hash,
     )
     _check_parts(catalog)
     catalog = replace(catalog, features=_features(views.values()))

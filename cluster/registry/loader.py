@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +17,8 @@ import cloudpickle
 
 from cluster.errors import Misconfigured
 from cluster.registry.catalog import Catalog, build
+from cluster.registry.code_hash import code_hash
+from cluster.registry.definitions import FeatureFunction
 
 #: Ours, when a feature repository is a folder of Raytide's own source tree: loading them twice would make two of each class.
 _OURS = {"actors", "cluster", "featurestore", "generator", "raytide"}
@@ -37,11 +41,10 @@ def load(project: str, definitions: Path) -> Catalog:
         for shipped in modules:
             # By value: workers on other nodes do not have the user's repository.
             cloudpickle.register_pickle_by_value(shipped)
-        content_hash = _hash(path.parent, modules)
-    try:
-        return build(project, vars(module).values(), content_hash)
-    except Misconfigured as error:
-        raise Misconfigured(f"{definitions}: {error}") from error
+        try:
+            return _hashed(build(project, vars(module).values()))
+        except Misconfigured as error:
+            raise Misconfigured(f"{definitions}: {error}") from error
 
 
 def to_bytes(catalog: Catalog) -> bytes:
@@ -110,13 +113,12 @@ def _lives_under(module: ModuleType, root: Path) -> bool:
     return any(Path(place).resolve().is_relative_to(root) and "site-packages" not in place for place in places if place)
 
 
-def _hash(root: Path, modules: list[ModuleType]) -> str:
-    """Return one hash of the text of all modules, the same wherever the repository lies."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(module.__file__).resolve() for module in modules if module.__file__):
-        text = file.read_bytes()
-        digest.update(f"{file.relative_to(root).as_posix()} {len(text)} ".encode() + text)
-    return digest.hexdigest()
+def _hashed(catalog: Catalog) -> Catalog:
+    """Return the catalog with a hash of each function, and one of everything, the same wherever the repository lies."""
+    functions = [f for view in catalog.views.values() for f in view.features if isinstance(f, FeatureFunction)]
+    catalog = replace(catalog, code={f.name: code_hash(f.function) for f in functions})
+    text = json.dumps(catalog.describe(), sort_keys=True)
+    return replace(catalog, content_hash=hashlib.sha256(text.encode()).hexdigest())
 
 
 def _unshippable(catalog: Catalog) -> str:

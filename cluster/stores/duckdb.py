@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
-from typing import Any
 
 import pyarrow as pa
 
@@ -25,7 +24,7 @@ from cluster.stores.duckdb_replays import ReplayTable
 from cluster.stores.duckdb_sources import SourceIds
 from cluster.stores.duckdb_status import PartitionLedger, WriterStatus
 from cluster.stores.duckdb_uploads import UploadTable
-from cluster.stores.ports import Upload, UploadState
+from cluster.stores.ports import Definitions, Shipped, Upload, UploadState
 from cluster.stores.upload_rules import AFTER_COMMIT
 
 __all__ = ["DuckStore", "WriterStatus"]
@@ -78,10 +77,20 @@ class DuckStore:
         """Start `commit`; the future ends when the batch is durable, or with its error."""
         return self._committer.submit(batch)
 
-    def register(self, content_hash: str, definition: Mapping[str, Any], applied_by: str) -> int:
+    def register(self, definitions: Definitions) -> int:
         """See OfflineStore."""
         with self._health.guard("registry version"):
-            return self._registry.register(content_hash, definition, applied_by)
+            return self._registry.register(definitions)
+
+    def in_force(self, after: int) -> Shipped | None:
+        """See OfflineStore."""
+        with self._health.guard("registry version"):
+            return self._registry.in_force(after)
+
+    def shipped(self, version: int) -> bytes:
+        """See OfflineStore."""
+        with self._health.guard("registry version"):
+            return self._registry.shipped(version)
 
     def begin_upload(self, upload: Upload) -> Upload:
         """See OfflineStore. A known upload that FAILED may try again: it is RECEIVING afterwards."""

@@ -6,7 +6,7 @@ files have been damaged before.
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 REPLAYS = """replays(replay_id VARCHAR, source_id INTEGER, first_position BIGINT, next_position BIGINT, events BIGINT,
         state VARCHAR, committed_at TIMESTAMP)"""
@@ -38,8 +38,9 @@ TABLES = (
     """uploads(upload_id VARCHAR, idempotency_key VARCHAR, name VARCHAR, source VARCHAR, format VARCHAR, sha256 VARCHAR,
         bytes BIGINT, state VARCHAR, "rows" BIGINT, rejected BIGINT, error VARCHAR, created_at TIMESTAMP,
         updated_at TIMESTAMP)""",
+    # `shipped` is what workers load (loader.to_bytes); NULL for versions of an older Raytide.
     """registry_versions(version INTEGER, applied_at TIMESTAMP, applied_by VARCHAR, content_hash VARCHAR,
-        definition JSON, comment VARCHAR)""",
+        definition JSON, comment VARCHAR, shipped BLOB)""",
 )
 
 CREATE_TABLES = tuple(f"CREATE TABLE IF NOT EXISTS {table}" for table in TABLES)
@@ -53,4 +54,5 @@ UPGRADES = {
         f"CREATE TABLE {TOPICS}",
         f"CREATE TABLE {ABANDONED}",
     ),
+    3: ("ALTER TABLE registry_versions ADD COLUMN shipped BLOB",),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from cluster.errors import Fenced, Gap, NotFound, Refused
 from cluster.ingest.ledger import Partition, check_batch, partition_of
 from cluster.ingest.resets import Abandoned, Reset, TopicLives, check_identity, empty_batches, never_opened, plan
 from cluster.records import ROWS_SCHEMA, Batch, Origin, PartitionStart
-from cluster.stores.ports import Upload, UploadState
+from cluster.stores.ports import Definitions, Shipped, Upload, UploadState
 from cluster.stores.replay_rules import check_replay, limited_to
 from cluster.stores.upload_rules import (
     AFTER_COMMIT,
@@ -44,7 +44,7 @@ class MemoryOfflineStore:
         self.abandoned: dict[Partition, list[Abandoned]] = {}
         self._starts: dict[Partition, PartitionStart] = {}
         self._topics: dict[tuple[str, int], str] = {}
-        self._versions: list[str] = []
+        self._versions: list[Definitions] = []
         self._uploads: dict[str, Upload] = {}
         self._open: dict[str, _File] = {}
         self._now_us, self._patience_s = now_us, patience_s
@@ -89,12 +89,27 @@ class MemoryOfflineStore:
             self._starts[key] = replace(start, next_offset=batch.next)
             self._changed.notify_all()
 
-    def register(self, content_hash: str, definition: Mapping[str, Any], applied_by: str) -> int:  # noqa: ARG002 - the port's
+    def register(self, definitions: Definitions) -> int:
         """See OfflineStore."""
         with self._changed:
-            if self._versions[-1:] != [content_hash]:
-                self._versions.append(content_hash)
+            if self._versions and self._versions[-1].content_hash == definitions.content_hash:
+                self._versions[-1] = definitions
+            else:
+                self._versions.append(definitions)
             return len(self._versions)
+
+    def in_force(self, after: int) -> Shipped | None:
+        """See OfflineStore."""
+        with self._changed:
+            newest = len(self._versions)
+            return Shipped(newest, self._versions[-1].shipped) if newest > after else None
+
+    def shipped(self, version: int) -> bytes:
+        """See OfflineStore."""
+        with self._changed:
+            if not 1 <= version <= len(self._versions):
+                raise NotFound(f"there is no registry version {version}")
+            return self._versions[version - 1].shipped
 
     def begin_upload(self, upload: Upload) -> Upload:
         """See OfflineStore."""

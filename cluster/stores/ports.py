@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -162,6 +162,24 @@ class Upload:
     updated_at: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Definitions:
+    """What somebody applies. `definition` is `Catalog.describe()`, `shipped` what `loader.to_bytes` made of the catalog."""
+
+    content_hash: str
+    definition: Mapping[str, Any]
+    shipped: bytes
+    applied_by: str
+    comment: str = ""
+
+
+class Shipped(NamedTuple):
+    """A registry version with what `loader.from_bytes` takes."""
+
+    version: int
+    definitions: bytes
+
+
 class OfflineStore(Protocol):
     """History, ledger, quarantine and uploads: what the writer owns.
 
@@ -191,8 +209,14 @@ class OfflineStore(Protocol):
         epoch, Gap when `first` is not where the ledger ends.
         """
 
-    def register(self, content_hash: str, definition: Mapping[str, Any], applied_by: str) -> int:
-        """Return the registry version of this content, a new one if it differs from the newest."""
+    def register(self, definitions: Definitions) -> int:
+        """Return the registry version of this content, a new one if it differs from the newest. That one is in force."""
+
+    def in_force(self, after: int) -> Shipped | None:
+        """Return the version in force if it is later than `after`, else None."""
+
+    def shipped(self, version: int) -> bytes:
+        """Return what was applied as `version`; raise NotFound when there is none, or its code was not kept."""
 
     def begin_upload(self, upload: Upload) -> Upload:
         """Record an upload, or return the one already known under the same idempotency key (and sha256).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from cluster.ingest.split import Piece
 from cluster.ingest.transform import compile_transform
 from cluster.records import Origin
 from cluster.registry.catalog import Catalog
-from cluster.stores.ports import OfflineStore
+from cluster.stores.ports import OfflineStore, Upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class PieceCounts:
 class PieceRunner(Protocol):
     """Runs a file's pieces somewhere. Caller: a thread of the upload service for each file."""
 
-    def run(self, upload_id: str, source: str, pieces: Iterator[Piece], created_us: int) -> Iterator[PieceCounts]:
+    def run(self, catalog: Catalog, upload: Upload, pieces: Iterator[Piece]) -> Iterator[PieceCounts]:
         """Run `run_piece` for each piece, a bounded number at once, and yield its counts when it is appended.
 
         Pieces are taken from `pieces` only as there is room. When the caller stops iterating, what runs is cancelled
@@ -41,38 +41,31 @@ class PieceRunner(Protocol):
 class LocalPieceRunner:
     """Runs pieces one after the other in the calling thread."""
 
-    def __init__(self, catalog: Callable[[], Catalog], ingest: IngestConfig, offline: OfflineStore) -> None:
-        self._catalog, self._ingest, self._offline = catalog, ingest, offline
+    def __init__(self, ingest: IngestConfig, offline: OfflineStore) -> None:
+        self._ingest, self._offline = ingest, offline
 
-    def run(self, upload_id: str, source: str, pieces: Iterator[Piece], created_us: int) -> Iterator[PieceCounts]:
+    def run(self, catalog: Catalog, upload: Upload, pieces: Iterator[Piece]) -> Iterator[PieceCounts]:
         """Run each piece when it is asked for."""
         for piece in pieces:
-            yield run_piece(self._catalog(), self._ingest, self._offline, upload_id, source, piece, created_us)
+            yield run_piece(catalog, self._ingest, self._offline, upload, piece)
 
 
-def run_piece(  # noqa: PLR0917 - a task's arguments travel by position
-    catalog: Catalog,
-    ingest: IngestConfig,
-    offline: OfflineStore,
-    upload_id: str,
-    source: str,
-    piece: Piece,
-    created_us: int,
-) -> PieceCounts:
+def run_piece(catalog: Catalog, ingest: IngestConfig, offline: OfflineStore, upload: Upload, piece: Piece) -> PieceCounts:
     """Decode a piece, compute its features and append them to the file's transaction.
 
     Harmless to repeat. Raise RetryLater or Refused when the writer does not take it, Misconfigured for definitions
     that do not compile; never for data.
     """
-    decode = compile_file_decoder(catalog.source(source), catalog, ingest, piece.format)
-    decoded = decode(piece, created_us, now_us())
+    decode = compile_file_decoder(catalog.source(upload.source), catalog, ingest, piece.format)
+    decoded = decode(piece, upload.created_at, now_us())
 
     def raw(position: int) -> Raw:
-        return decoded.raw(position), None, decoded.around, created_us
+        return decoded.raw(position), None, decoded.around, upload.created_at
 
-    outcome = to_outcome(compile_transform(catalog, source), decoded.events, decoded.rejected, raw)
+    outcome = to_outcome(compile_transform(catalog, upload.source), decoded.events, decoded.rejected, raw)
     reach(Point.PIECE_COMPUTED)
     span = (piece.first_row, piece.first_row + piece.rows)
-    offline.append_upload(upload_id, piece.number, outcome.batch(Origin.upload(upload_id, catalog.version), 0, span))
+    origin = Origin.upload(upload.upload_id, catalog.version)
+    offline.append_upload(upload.upload_id, piece.number, outcome.batch(origin, 0, span))
     reach(Point.PIECE_APPENDED)
     return PieceCounts(piece.number, outcome.events, len(outcome.rejects))

@@ -122,7 +122,7 @@ class Processor:
         origin = Origin.upload(upload.upload_id, catalog.version)
         self._patiently(_is_away, lambda: parts.offline.open_upload(upload.upload_id, origin))
         self._refresh(job)
-        for _ in parts.runner.run(upload.upload_id, upload.source, job.counting(pieces), upload.created_at):
+        for _ in parts.runner.run(catalog, job.upload, job.counting(pieces)):
             job.piece_done()
             self._check_stop()
         reach(Point.BEFORE_FILE_COMMIT)

@@ -13,7 +13,7 @@ from cluster.errors import Fenced, Gap, NotFound, Refused
 from cluster.records import Batch, Origin, PartitionStart, SourceKind
 from cluster.stores.duckdb import DuckStore
 from cluster.stores.memory_offline import MemoryOfflineStore
-from cluster.stores.ports import Upload, UploadState
+from cluster.stores.ports import Definitions, Upload, UploadState
 from tests.batches import EPOCH_US, Row, make_batch, row_at, stream_batch
 
 Where = tuple[str | None, int | None, str | None]  # topic, partition, upload
@@ -198,9 +198,27 @@ def test_rows_under_another_registry_version_continue_the_same_ledger(subject: S
     assert [position for _, position, _ in subject.rows()] == list(range(4))
 
 
+def definitions(content: str, shipped: bytes = b"code") -> Definitions:
+    return Definitions(content, {"n": 1}, shipped, "someone", "a comment")
+
+
 def test_registering_the_newest_content_again_keeps_its_version(subject: Subject) -> None:
-    versions = [subject.store.register(content, {"n": 1}, "someone") for content in ("a", "a", "b", "a")]
+    versions = [subject.store.register(definitions(content)) for content in ("a", "a", "b", "a")]
     assert versions == [1, 1, 2, 3]
+
+
+def test_the_version_in_force_comes_with_the_bytes_that_were_registered_last(subject: Subject) -> None:
+    assert subject.store.in_force(0) is None
+    for content, shipped in (("a", b"one"), ("b", b"two"), ("b", b"three")):
+        subject.store.register(definitions(content, shipped))
+    assert subject.store.in_force(0) == subject.store.in_force(1) == (2, b"three")
+    assert subject.store.in_force(2) is None
+    assert subject.store.shipped(1) == b"one"
+
+
+def test_a_version_that_there_is_not_has_no_code(subject: Subject) -> None:
+    with pytest.raises(NotFound, match="no registry version 1"):
+        subject.store.shipped(1)
 
 
 def test_an_upload_is_known_by_its_key(subject: Subject) -> None:

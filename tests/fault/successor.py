@@ -29,7 +29,7 @@ def main(folder: Path, topic: str, partition: int) -> None:
     running = Running.read(folder)
     if running is None:
         raise SystemExit("the app does not run")
-    with lifecycle._connected(running.ray_address, running.head):
+    with lifecycle.connected(running.ray_address, running.head):
         app = _app(folder, Path(running.config))
         source = next(s for s in app.catalog().stream_sources if s.topic == topic)
         _answer("ready")

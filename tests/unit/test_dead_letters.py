@@ -111,10 +111,10 @@ class World:
         path.write_text(text, encoding="utf-8")
         self.store.begin_upload(Upload("up-csv", "csv", "f", "files", "csv", "aa", 1, UploadState.RECEIVING))
         self.store.open_upload("up-csv", Origin.upload("up-csv", self.catalog.version))
-        created = self.store.get_upload("up-csv").created_at
+        upload = self.store.get_upload("up-csv")
         options = SplitOptions(layout_of(FILES), 8 * 1024 * 1024, self.ingest.max_record_bytes, delimiter=";")
         for piece in split(path, Format.CSV, options):
-            run_piece(self.catalog, self.ingest, self.store, "up-csv", "files", piece, created)  # type: ignore[arg-type] # writes only
+            run_piece(self.catalog, self.ingest, self.store, upload, piece)  # type: ignore[arg-type] # writes only
         self.store.commit_upload("up-csv", piece.number + 1)
         for table in self.store.upload_newest("up-csv", self.catalog.online_names()):
             self.online.write(table)

@@ -103,6 +103,7 @@ Path(sys.argv[1]).parent.mkdir(); held = duckdb.connect(sys.argv[1]); print("hel
         with duckdb.connect(config.path) as first:
             first.execute("ALTER TABLE quarantine DROP COLUMN record_time")
             first.execute("DROP TABLE replays")
+            self.undo_the_fourth_version(first)
             self.undo_the_third_version(first)
             first.execute("UPDATE meta SET schema_version = 1")
         again = DuckStore(config)
@@ -117,6 +118,7 @@ Path(sys.argv[1]).parent.mkdir(); held = duckdb.connect(sys.argv[1]); print("hel
         store.commit(stream_batch(1, 0, 2))
         store.close()
         with duckdb.connect(config.path) as second:
+            self.undo_the_fourth_version(second)
             self.undo_the_third_version(second)
             second.execute("UPDATE meta SET schema_version = 2")
         again = DuckStore(config)
@@ -128,6 +130,10 @@ Path(sys.argv[1]).parent.mkdir(); held = duckdb.connect(sys.argv[1]); print("hel
         assert ask(again, "SELECT first_position, next_position FROM abandoned") == [(4, 6)]
         assert ask(again, "FROM meta") == [(SCHEMA_VERSION,)]
         again.close()
+
+    @staticmethod
+    def undo_the_fourth_version(file: duckdb.DuckDBPyConnection) -> None:
+        file.execute("ALTER TABLE registry_versions DROP COLUMN shipped")
 
     @staticmethod
     def undo_the_third_version(file: duckdb.DuckDBPyConnection) -> None:

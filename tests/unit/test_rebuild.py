@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 
 import pytest
 
 from cluster import rebuild as rebuilding
 from cluster.errors import Unreachable
-from cluster.rebuild import FULL, Key, Mark, OnlineWatch, Parts, ask, rebuild
+from cluster.rebuild import Key, Mark, OnlineWatch, Parts, ask, full, rebuild
 from cluster.status import OnlineReport, OnlineState
 from cluster.stores.memory_online import MemoryOnlineStore
 from cluster.verify import newest
@@ -28,8 +29,9 @@ class Streams:
         self.said: dict[Key, Mark] = dict(IDLE)
         self.asked = 0
         self.meanwhile: list[Callable[[], None]] = []
-        self.parts = Parts(world, world.online, world.catalog.online_names(), self.in_flight, self.pause, patience=3)
+        self.parts = Parts(world, world.online, world.catalog.online_names, self.in_flight, self.pause, patience=3)
         self.watch = OnlineWatch(self.parts, lambda: False)
+        self.full = full(world.catalog.online_names())
 
     def in_flight(self, keys: Iterable[Key]) -> Mapping[Key, Mark]:
         self.asked += 1
@@ -75,7 +77,7 @@ FRESHER: Row = ("u1", "a", 78.0, 901, 900)
 
 
 def is_right(streams: Streams) -> bool:
-    return streams.world.online.marker() == FULL and failing(streams.world.verify()) == {}
+    return streams.world.online.marker() == streams.full and failing(streams.world.verify()) == {}
 
 
 def test_an_emptied_store_is_filled_in_parts_and_marked(streams: Streams) -> None:
@@ -97,10 +99,18 @@ def test_doing_it_again_changes_nothing(streams: Streams) -> None:
 
 
 def test_a_full_store_is_left_alone(streams: Streams) -> None:
-    streams.world.online.mark(FULL)
+    streams.world.online.mark(streams.full)
     streams.watch.look()
     assert streams.watch.report == OnlineReport(OnlineState.OK)
     assert streams.asked == 0
+
+
+def test_a_store_that_should_hold_other_features_is_filled_again(streams: Streams) -> None:
+    streams.watch.look()
+    more = replace(streams.parts, features=lambda: [*streams.world.catalog.online_names(), "new"])
+    OnlineWatch(more, lambda: False).look()
+    assert streams.world.online.marker() == full(more.features()) != streams.full
+    assert streams.asked > 0
 
 
 def test_a_new_store_is_only_marked() -> None:
@@ -108,7 +118,7 @@ def test_a_new_store_is_only_marked() -> None:
     streams = Streams(world)
     streams.watch.look()
     assert streams.watch.report == OnlineReport(OnlineState.OK)
-    assert (world.online.marker(), list(world.online.entities())) == (FULL, [])
+    assert (world.online.marker(), list(world.online.entities())) == (streams.full, [])
     world.connection.close()
 
 
@@ -233,7 +243,7 @@ def test_one_that_died_in_the_middle_is_done_again_by_its_successor(streams: Str
 def test_told_to_stop_it_ends_without_the_mark(streams: Streams) -> None:
     streams.world.online.clear()
     OnlineWatch(streams.parts, lambda: True).look()
-    assert streams.world.online.marker() not in {None, FULL}
+    assert streams.world.online.marker() not in {None, streams.full}
 
 
 def test_a_store_that_is_away_is_told_and_tried_again(streams: Streams, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +265,7 @@ def test_asking_rebuilds_what_somebody_deleted_and_says_how_far_it_is(streams: S
     online, watch = streams.world.online, streams.watch
     watch.look()
     online.clear()
-    online.mark(FULL)  # nobody would notice
+    online.mark(streams.full)  # nobody would notice
     answers = list(ask(online, lambda: watch.report, watch.look))
     assert [a.state for a in answers] == [OnlineState.REBUILDING, OnlineState.OK]
     assert (answers[-1].entities_done, answers[-1].entities_total) == (8, 8)
@@ -270,7 +280,7 @@ def test_asking_while_one_runs_makes_it_run_again(streams: Streams) -> None:
     asked = ask(online, lambda: OnlineReport(OnlineState.REBUILDING), streams.nothing)
     next(asked)
     list(running)
-    assert online.marker() not in {None, FULL}
+    assert online.marker() not in {None, streams.full}
     streams.watch.look()
     assert is_right(streams)
 
@@ -282,5 +292,5 @@ def test_without_the_wait_the_value_is_lost(streams: Streams, monkeypatch: pytes
     streams.world.online.clear()
     list(rebuild(streams.parts))
     streams.commit(FRESH)
-    assert streams.world.online.marker() == FULL
+    assert streams.world.online.marker() == streams.full
     assert set(failing(streams.world.verify())) == {NEWEST}

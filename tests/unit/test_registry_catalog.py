@@ -33,7 +33,7 @@ def plus(number: int) -> FeatureFunction:
 def catalog(number: int = 1, ttl: timedelta | None = timedelta(hours=1)) -> Catalog:
     source = StreamSource("wide", "wide", Wide("user_id", "at", (Field("amount"),)))
     orders = FeatureView("orders", USER, source, [plus(number)], ttl=ttl)
-    return build("project", [VALUES, orders, FeatureService("model", [orders, "values:a"])], "hash")
+    return build("project", [VALUES, orders, FeatureService("model", [orders, "values:a"])])
 
 
 @pytest.mark.parametrize(

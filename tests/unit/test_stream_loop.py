@@ -72,6 +72,9 @@ class Plan:
 
     online = ("f",)
 
+    def __init__(self, registry_version: int = 1) -> None:
+        self.registry_version = registry_version
+
     def run(self, records: Records, now_us: int) -> Outcome:
         count = len(records)
         rows = pa.table(
@@ -139,6 +142,7 @@ class Ledger:
     def __init__(self, errors: dict[int, list[Exception]] | None = None) -> None:
         self.errors, self.committed, self.epoch, self.most = errors or {}, list[tuple[int, int]](), 0, 0
         self.incarnation, self.incarnations = 0, set[int]()
+        self.versions: dict[int, int] = {}  # of each batch by its first offset
 
     @property
     def next(self) -> int:
@@ -158,6 +162,7 @@ class Ledger:
         else:
             self.committed.append((batch.first, batch.next))
             self.incarnations.add(batch.origin.incarnation)
+            self.versions[batch.first] = batch.origin.registry_version
             answer.set_result(None)
         return answer
 
@@ -218,6 +223,32 @@ def test_batches_belong_to_the_life_of_the_topic_that_is_read() -> None:
     ledger.incarnation = 2
     run_dry(loop(source, ledger), source)
     assert ledger.incarnations == {2}
+
+
+def test_other_definitions_are_taken_between_two_batches() -> None:
+    """Each batch has the version that computed it, and the ledger goes on without a gap or a repeat."""
+    source, ledger = Source(60), Ledger()
+    subject = loop(source, ledger)
+
+    class SwitchingPlan(Plan):
+        def run(self, records: Records, now_us: int) -> Outcome:
+            if records.first == 20:
+                subject.switch(cast("SourcePlan", Plan(2)))
+            return super().run(records, now_us)
+
+    subject.switch(cast("SourcePlan", SwitchingPlan(1)))
+    run_dry(subject, source)
+    assert ledger.committed == [(n, n + 10) for n in range(0, 60, 10)]
+    assert ledger.versions == {0: 1, 10: 1, 20: 1, 30: 2, 40: 2, 50: 2}
+    assert subject.progress.registry_version == 2
+
+
+def test_an_idle_partition_takes_other_definitions_too() -> None:
+    source, ledger = Source(0), Ledger()
+    subject = loop(source, ledger)
+    subject.switch(cast("SourcePlan", Plan(2)))
+    run_dry(subject, source)
+    assert subject.progress.registry_version == 2
 
 
 def test_what_was_read_before_the_rest_was_lost_is_committed() -> None:

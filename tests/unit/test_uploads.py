@@ -100,8 +100,8 @@ class World:
         config = self.config.model_copy(update=changes)
         return UploadService(self.port, self.online, lambda: catalog, config, runner, lambda: NOW_US)
 
-    def runner(self, catalog: Catalog = CATALOG) -> LocalPieceRunner:
-        return LocalPieceRunner(lambda: catalog, IngestConfig(), self.port)
+    def runner(self) -> LocalPieceRunner:
+        return LocalPieceRunner(IngestConfig(), self.port)
 
     @property
     def port(self) -> OfflineStore:
@@ -226,7 +226,7 @@ def test_a_header_is_refused_before_a_byte_is_read(world: World, changes: dict[s
 @pytest.mark.parametrize("changes", [{"source": "other"}, {"format": "jsonl"}, {"sha256": "0" * 64}])
 def test_a_key_does_not_stand_for_two_files(world: World, changes: dict[str, Any]) -> None:
     other = build("demo", [*CATALOG.views.values(), FileSource("other", Long())])
-    with closing(world.service_with(world.runner(other), other)) as service:
+    with closing(world.service_with(world.runner(), other)) as service:
         send(service)
         assert isinstance(error_of(service, **changes), Refused)
     assert world.only_upload().state is UploadState.DONE
@@ -601,17 +601,17 @@ def test_pieces_are_cut_only_as_they_are_wanted(world: World) -> None:
     cut_pieces: list[int] = []
 
     class Careful(LocalPieceRunner):
-        def run(self, upload_id: str, source: str, pieces: Iterator[Piece], created_us: int) -> Iterator[PieceCounts]:
+        def run(self, catalog: Catalog, upload: Upload, pieces: Iterator[Piece]) -> Iterator[PieceCounts]:
             def noted() -> Iterator[Piece]:
                 for piece in pieces:
                     cut_pieces.append(piece.number)
                     yield piece
 
-            for done, counts in enumerate(super().run(upload_id, source, noted(), created_us)):
+            for done, counts in enumerate(super().run(catalog, upload, noted())):
                 assert cut_pieces == list(range(done + 1))
                 yield counts
 
-    runner = Careful(lambda: CATALOG, IngestConfig(), world.port)
+    runner = Careful(IngestConfig(), world.port)
     with closing(world.service_with(runner, CATALOG)) as service:
         send(service)
     assert len(cut_pieces) > 3
@@ -627,7 +627,7 @@ def test_a_row_whose_feature_function_fails_is_rejected_with_its_line(world: Wor
     orders = FileSource("orders", Wide("user_id", "at", (Field("amount"), Field("count"))))
     catalog = build("demo", [FeatureView("ratios", Entity("user", "user_id"), orders, [ratio])])
     content = b"user_id,at,amount,count\nu1,2024-05-01,1,2\nu2,2024-05-01,1,0\nu3,2024-05-01,3,2\n"
-    with closing(world.service_with(world.runner(catalog), catalog)) as service:
+    with closing(world.service_with(world.runner(), catalog)) as service:
         last = send(service, content, source="orders")[-1]
     assert (last.upload.rows, last.upload.rejected) == (2, 1)
     assert world.offline.rows() == [("u1", 0.5, 0), ("u3", 1.5, 2)]

@@ -24,7 +24,7 @@ class Endpoints(_message.Message):
     def __init__(self, bootstrap_servers: _Optional[str] = ..., redis_url: _Optional[str] = ..., gateway: _Optional[str] = ..., dashboard: _Optional[str] = ...) -> None: ...
 
 class PartitionStatus(_message.Message):
-    __slots__ = ("topic", "partition", "state", "note", "actor", "epoch", "next_offset", "end_offset", "lag", "events", "rejected", "in_flight")
+    __slots__ = ("topic", "partition", "state", "note", "actor", "epoch", "next_offset", "end_offset", "lag", "events", "rejected", "in_flight", "registry_version")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +37,7 @@ class PartitionStatus(_message.Message):
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     REJECTED_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_VERSION_FIELD_NUMBER: _ClassVar[int]
     topic: str
     partition: int
     state: str
@@ -49,7 +50,8 @@ class PartitionStatus(_message.Message):
     events: int
     rejected: int
     in_flight: int
-    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., state: _Optional[str] = ..., note: _Optional[str] = ..., actor: _Optional[str] = ..., epoch: _Optional[int] = ..., next_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., lag: _Optional[int] = ..., events: _Optional[int] = ..., rejected: _Optional[int] = ..., in_flight: _Optional[int] = ...) -> None: ...
+    registry_version: int
+    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., state: _Optional[str] = ..., note: _Optional[str] = ..., actor: _Optional[str] = ..., epoch: _Optional[int] = ..., next_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., lag: _Optional[int] = ..., events: _Optional[int] = ..., rejected: _Optional[int] = ..., in_flight: _Optional[int] = ..., registry_version: _Optional[int] = ...) -> None: ...
 
 class SlotStatus(_message.Message):
     __slots__ = ("holder", "kind", "job", "seconds")
