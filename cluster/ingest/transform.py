@@ -134,9 +134,9 @@ class _Run:
     faults: list[Fault]
 
     def step(self, function: FeatureFunction) -> None:
-        """Add the function's result to the columns, and take the events at fault out of all of them."""
+        """Add the function's results to the columns, and take the events at fault out of all of them."""
         found = evaluate(function, [self.columns[name] for name in function.inputs])
-        self.columns[function.name] = Column.of_doubles(found.doubles)
+        self.columns |= {n: Column.of_doubles(d) for n, d in zip(function.names, found.outputs, strict=True)}
         if not found.faults:
             return
         self.faults += [Fault(int(self.alive[i]), Reason.TRANSFORM_FAILED, detail) for i, detail in found.faults.items()]

@@ -116,7 +116,7 @@ def check_one_entity(views: Sequence[FeatureView]) -> None:
                 f"feature views '{other.name}' and '{view.name}' read source '{view.source.name}' as entity "
                 f"'{other.entity.name}' and as entity '{view.entity.name}': a record belongs to one entity, use two sources",
             )
-    for source, count in Counter(v.source.name for v in views for _ in v.features).items():
+    for source, count in Counter(v.source.name for v in views for _ in v.names).items():
         if count > _MAX_FEATURES:
             raise Misconfigured(f"source '{source}' has {count} features: {_MAX_FEATURES} is the most, use two sources")
 
@@ -144,9 +144,10 @@ def check_service(service: FeatureService) -> None:
 
 
 def _check_feature(where: str, item: Field | FeatureFunction, entity: Entity) -> None:
-    check_name(f"{where}: feature", item.name)
-    if item.name in {*RESERVED, entity.join_key}:
-        raise Misconfigured(f"{where}: feature '{item.name}' has the name of a column that answers have anyway: rename it")
+    for name in item.names:
+        check_name(f"{where}: feature", name)
+        if name in {*RESERVED, entity.join_key}:
+            raise Misconfigured(f"{where}: feature '{name}' has the name of a column that answers have anyway: rename it")
     if isinstance(item, Field):
         if item.dtype == DType.STRING:
             raise Misconfigured(

@@ -42,6 +42,11 @@ class Field:
     allowed: tuple[str | float, ...] | None = None
     description: str = ""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the one feature that this is in a view."""
+        return (self.name,)
+
 
 @dataclass(frozen=True, slots=True)
 class Entity:
@@ -115,28 +120,41 @@ class Mode(StrEnum):
 class FeatureFunction:
     """A function whose parameter names are its inputs: columns of the source or other features of the view.
 
-    It computes each event by itself: which events share a batch is chance. `source_hash` is the SHA-256 of its text,
-    empty when that cannot be read.
+    It computes each event by itself: which events share a batch is chance. `outputs` names the features of a function
+    that returns a tuple; without them its value is the feature `name`. `source_hash` is the SHA-256 of its text, empty
+    when that cannot be read.
     """
 
     name: str
     function: Callable[..., Any]
     mode: Mode
     inputs: tuple[str, ...]
+    outputs: tuple[str, ...] = ()
     description: str = ""
     source_hash: str = ""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the features that this computes, in the order of its result."""
+        return self.outputs or (self.name,)
 
-def feature(mode: str = "row", *, name: str | None = None) -> Callable[[Callable[..., Any]], FeatureFunction]:
+
+def feature(
+    mode: str = "row", *, name: str | None = None, outputs: Sequence[str] = ()
+) -> Callable[[Callable[..., Any]], FeatureFunction]:
     """Turn a function into a feature: `@feature(mode="pandas") def amount_usd(amount, currency): ...`.
 
     `mode` is `row` (scalars in, one number, bool or None out), `pandas` (Series in, Series of the same length out) or
     `numpy` (arrays in, array of the same length out). The function's name is the feature's name unless given.
     Parameters name columns of the source, among them its join key and times (UTC), or features of the same view, which
     come as doubles. A null comes as None in `row` mode and as NaN otherwise; optional numbers and bools are doubles there.
+
+    With `outputs` it computes several features at once, and returns a tuple with one result for each of these names.
     """
     if mode not in tuple(Mode):
         raise Misconfigured(f"@feature(mode={mode!r}): modes are {', '.join(Mode)}; write @feature() for row")
+    if isinstance(outputs, str):
+        raise Misconfigured(f"@feature(outputs={outputs!r}): list the names, as outputs=({outputs!r}, ...)")
 
     def decorate(function: Callable[..., Any]) -> FeatureFunction:
         called = str(name or getattr(function, "__name__", ""))
@@ -149,6 +167,7 @@ def feature(mode: str = "row", *, name: str | None = None) -> Callable[[Callable
             function=function,
             mode=Mode(mode),
             inputs=inputs,
+            outputs=tuple(outputs),
             description=inspect.cleandoc(function.__doc__ or ""),
             source_hash=_source_hash(function),
         )
@@ -180,6 +199,11 @@ class FeatureView:
     description: str = ""
     owner: str = ""
     tags: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all features, in the order in which they are listed."""
+        return tuple(name for item in self.features for name in item.names)
 
 
 @dataclass(frozen=True, slots=True)

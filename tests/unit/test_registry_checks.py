@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -151,6 +151,41 @@ def test_functions_take_the_join_key_and_the_times() -> None:
 
 def test_functions_see_their_own_view_only() -> None:
     assert "takes 'doubled', which is neither" in refused(view(), view(computing("doubled"), name="other"))
+
+
+def split(*outputs: str) -> Any:
+    return feature(name="split", outputs=outputs)(lambda amount: (amount,) * len(outputs))
+
+
+def test_outputs_are_features_by_their_names() -> None:
+    catalog = build("project", [view(split("net", "tax"), doubled), FeatureService("model", ["view:tax"])])
+    assert [f.name for f in catalog.features_of("orders")] == ["net", "tax", "doubled"]
+    assert [f.name for f in catalog.resolve(["view"])] == ["net", "tax", "doubled"]
+    assert [f.name for f in catalog.resolve(["model"])] == ["tax"]
+
+
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        ([split("net", "net")], "feature 'net' is defined twice"),
+        ([split("doubled", "net"), doubled], "feature 'doubled' is defined twice"),
+        ([split("amount", "net")], "feature 'amount' has the name of a column"),
+        ([split("user_id", "net")], "feature 'user_id' has the name of a column that answers have anyway"),
+        ([split("Net", "tax")], "feature 'Net': names are lower case letters"),
+    ],
+)
+def test_outputs_are_checked_like_features(features: Sequence[Any], said: str) -> None:
+    assert said in refused(view(*features))
+
+
+def test_an_output_is_unique_in_the_project() -> None:
+    said = "feature 'tax' is defined in view 'view' and in view 'other'"
+    assert said in refused(view(split("net", "tax")), view(computing("amount", name="tax"), name="other"))
+
+
+def test_outputs_are_a_list_of_names() -> None:
+    with pytest.raises(Misconfigured, match=r"@feature\(outputs='net'\): list the names"):
+        feature(outputs="net")
 
 
 def test_a_long_source_has_no_functions() -> None:

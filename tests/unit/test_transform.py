@@ -334,6 +334,68 @@ class TestResults:
         assert [found.startswith(detail) for found in details(done).values()] == [True] * 3
 
 
+class TestOutputs:
+    @pytest.mark.parametrize("mode", ["row", "pandas", "numpy"])
+    def test_each_output_is_a_feature_and_an_input(self, mode: str) -> None:
+        def split(amount: Any) -> Any:
+            return amount * 0.75, amount * 0.25
+
+        def whole(net: Any, tax: Any) -> Any:
+            return net + tax
+
+        functions = feature(mode)(whole), feature(mode, outputs=("net", "tax"))(split)
+        done = run(orders(2, amount=[4.0, 8.0]), *functions)
+        assert [values(done, name) for name in ("net", "tax", "whole")] == [[3.0, 6.0], [1.0, 2.0], [4.0, 8.0]]
+        assert done.rows["feature_name"].chunk(0).dictionary.to_pylist() == ["whole", "net", "tax"]
+
+    @pytest.mark.parametrize("result", [(1, None), (np.float32(1), float("nan"))])
+    def test_an_output_may_be_null(self, result: object) -> None:
+        done = run(orders(1), feature(outputs=["a", "b"])(lambda amount: amount and result))
+        assert (values(done, "a"), values(done, "b")) == ([1.0], [None])
+
+    @pytest.mark.parametrize(
+        ("result", "detail"),
+        [
+            (1.0, "f: returned float, not a tuple of 2, for a, b"),
+            (None, "f: returned NoneType, not a tuple of 2, for a, b"),
+            ({"a": 1, "b": 2}, "f: returned dict, not a tuple of 2, for a, b"),
+            ([1, 2], "f: returned list, not a tuple of 2, for a, b"),
+            ((1,), "f: returned a tuple of 1, not a tuple of 2, for a, b"),
+            ((1, "x"), "f: b: returned str, not a number"),
+            (("x", float("inf")), "f: a: returned str, not a number"),
+            ((1, float("inf")), "f: b: infinite value"),
+        ],
+    )
+    def test_anything_but_a_tuple_of_numbers_is_a_fault_of_its_event(self, result: object, detail: str) -> None:
+        f = feature(name="f", outputs=["a", "b"])(lambda amount: result if amount == 2 else (amount, amount))
+        done = run(orders(3, amount=[1.0, 2.0, 3.0]), f)
+        assert details(done) == {1: detail}
+        assert values(done, "a") == values(done, "b") == [1.0, 3.0]
+
+    @pytest.mark.parametrize(
+        ("mode", "function", "detail"),
+        [
+            ("numpy", lambda amount: np.stack([amount, amount]), "f: returned ndarray, not a tuple of 2, for a, b"),
+            ("numpy", lambda amount: (amount, amount, amount), "f: returned a tuple of 3, not a tuple of 2, for a, b"),
+            ("numpy", lambda amount: (amount, amount[:0]), "f: b: returned 0 values for 1 events"),
+            ("pandas", lambda amount: pd.concat([amount, amount], axis=1), "f: returned DataFrame, not a tuple of 2"),
+            ("pandas", lambda amount: (amount, amount.to_numpy()), "f: b: returned ndarray, not a pandas Series"),
+        ],
+    )
+    def test_a_wrong_result_of_a_batch_is_a_fault_of_every_event(
+        self, mode: str, function: Callable[..., Any], detail: str
+    ) -> None:
+        done = run(orders(3), feature(mode, name="f", outputs=["a", "b"])(function))
+        assert done.events == done.rows.num_rows == 0
+        assert [found.startswith(detail) for found in details(done).values()] == [True] * 3
+
+    def test_an_event_at_fault_in_one_output_has_neither(self) -> None:
+        f = feature("numpy", name="f", outputs=["a", "b"])(lambda amount: (amount, 1 / amount))
+        done = run(orders(3, amount=[1.0, 0.0, 2.0]), f)
+        assert details(done) == {1: "f: b: infinite value"}
+        assert (values(done, "a"), values(done, "b")) == ([1.0, 2.0], [1.0, 0.5])
+
+
 class TestFaults:
     @pytest.mark.parametrize("bad", [[], [0], [6], [2, 3], [0, 1, 2, 3, 4, 5, 6], [1, 4, 6]])
     @pytest.mark.parametrize("mode", ["row", "pandas", "numpy"])
