@@ -26,17 +26,22 @@ def order(functions: Sequence[FeatureFunction], columns: Iterable[str]) -> tuple
     known = set(columns)
     makers: dict[str, FeatureFunction] = {}
     for function in functions:
-        _check_callable(function)
         for name in function.names:
             _check_name(name, known, makers)
             makers[name] = function
     for function in functions:
-        _check_inputs(function, known | makers.keys())
+        check(function, known | makers.keys())
     try:
         return _sorted(makers)
     except CycleError as error:
         path = " -> ".join(error.args[1])
         raise Misconfigured(f"features need each other in a circle: {path}; break it at one of them") from None
+
+
+def check(function: FeatureFunction, known: Iterable[str]) -> None:
+    """Raise Misconfigured unless `function` can be called with inputs that are `known`, and with nothing else."""
+    _check_callable(function)
+    _check_inputs(function, known)
 
 
 def _sorted(makers: Mapping[str, FeatureFunction]) -> tuple[FeatureFunction, ...]:

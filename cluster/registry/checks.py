@@ -88,6 +88,8 @@ def check_parts(view: FeatureView) -> None:
         if not isinstance(item, Field | FeatureFunction):
             called = getattr(item, "__name__", type(item).__name__)
             raise Misconfigured(f"{where} lists {called}, neither a Field nor a feature: put @feature() above a function")
+    if not isinstance(view.where, FeatureFunction | None):
+        raise Misconfigured(f"{where}: where must be one function: put @feature() above it")
 
 
 def check_view(view: FeatureView) -> None:
@@ -157,6 +159,8 @@ def _check_feature(where: str, item: Field | FeatureFunction, entity: Entity) ->
 
 
 def _check_long(where: str, view: FeatureView) -> None:
+    if view.where:
+        raise Misconfigured(f"{where}: where needs columns, and records of a Long source have none: use a Wide source")
     for item in view.features:
         if isinstance(item, FeatureFunction):
             raise Misconfigured(
@@ -165,8 +169,20 @@ def _check_long(where: str, view: FeatureView) -> None:
             )
 
 
+def _check_filter(where: str, function: FeatureFunction, records: Wide) -> None:
+    """Check that a view's `where` gives one answer, from columns of the source alone."""
+    if function.outputs:
+        raise Misconfigured(f"{where}: where='{function.name}' has several outputs: it gives true or false")
+    try:
+        dag.check(function, inputs_of(records))
+    except Misconfigured as error:
+        raise Misconfigured(f"{where}: where='{function.name}', which takes columns of its source only: {error}") from None
+
+
 def _check_wide(where: str, view: FeatureView, records: Wide) -> None:
     columns = {field.name: field for field in records.fields}
+    if view.where:
+        _check_filter(where, view.where, records)
     for item in view.features:
         if isinstance(item, Field):
             _check_taken(where, item, columns)

@@ -188,6 +188,9 @@ class FeatureView:
 
     `online` features are kept in Redis as well. A value older than `ttl` is OUTSIDE_MAX_AGE online and does not join
     in the past; no ttl means that values never expire. Feature names are unique in a project.
+
+    `where` is a function of source columns: events for which it is false or null have no rows in this view, and no
+    function of the view sees them. They are no rejects, and other views have their rows all the same.
     """
 
     name: str
@@ -196,6 +199,7 @@ class FeatureView:
     features: Sequence[Field | FeatureFunction]
     online: bool = False
     ttl: timedelta | None = None
+    where: FeatureFunction | None = None
     description: str = ""
     owner: str = ""
     tags: tuple[str, ...] = ()

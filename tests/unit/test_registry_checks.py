@@ -188,6 +188,30 @@ def test_outputs_are_a_list_of_names() -> None:
         feature(outputs="net")
 
 
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("amount > 1", "feature view 'view': where must be one function: put @feature() above it"),
+        ([computing("amount")], "where must be one function"),
+        (split("net", "tax"), "where='split' has several outputs: it gives true or false"),
+        (computing("doubled"), "where='total', which takes columns of its source only: feature 'total' takes 'doubled'"),
+        (computing("amonut"), "did you mean 'amount'?"),
+        (computing(), "feature 'total' takes no inputs"),
+    ],
+)
+def test_a_filter_is_a_function_of_columns(where: Any, said: str) -> None:
+    assert said in refused(view(doubled, where=where))
+
+
+def test_a_filter_is_no_feature() -> None:
+    catalog = build("project", [view(doubled, where=computing("amount", name="amount"))])
+    assert list(catalog.features) == ["doubled"]
+
+
+def test_a_long_source_has_no_filter() -> None:
+    assert "records of a Long source have none" in refused(view(Field("score"), source=LONG, where=computing("value")))
+
+
 def test_a_long_source_has_no_functions() -> None:
     assert "feature 'doubled' is a function, but source 'values' is Long" in refused(view(source=LONG))
 

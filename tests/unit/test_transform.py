@@ -396,6 +396,76 @@ class TestOutputs:
         assert (values(done, "a"), values(done, "b")) == ([1.0, 2.0], [1.0, 0.5])
 
 
+class TestWhere:
+    @pytest.mark.parametrize("mode", ["row", "pandas", "numpy"])
+    def test_events_that_are_false_have_no_rows_and_are_no_rejects(self, mode: str) -> None:
+        seen: list[float] = []
+
+        def look(amount: Any) -> Any:
+            seen.extend([amount] if mode == "row" else list(amount))
+            return amount
+
+        above = feature(mode)(lambda amount: amount > 1)
+        view = FeatureView("view", USER, ORDERS, [feature(mode)(look), Field("quantity")], where=above)
+        done = compile_transform(build("project", [view]), "orders")(orders(3, amount=[2.0, 1.0, 3.0], quantity=[1, 2, 3]))
+        assert (done.events, done.faults, seen) == (3, [], [2.0, 3.0])
+        assert values(done, "look") == [2.0, 3.0]
+        assert values(done, "quantity") == [1.0, 3.0]
+        assert done.rows["position"].to_pylist() == [10, 12] * 2
+        assert done.rows["entity_id"].to_pylist() == ["user_0", "user_2"] * 2
+
+    @pytest.mark.parametrize("answer", [False, None, 0, float("nan"), np.bool_(False), pd.NA])
+    def test_null_and_zero_are_false(self, answer: object) -> None:
+        assert chosen(orders(1), feature()(lambda amount: amount and answer)) == []
+
+    @pytest.mark.parametrize("answer", [True, 1, -2.5, np.bool_(True)])
+    def test_any_other_number_is_true(self, answer: object) -> None:
+        assert chosen(orders(1), feature()(lambda amount: amount and answer)) == [10]
+
+    def test_a_null_among_answers_is_false(self) -> None:
+        assert chosen(orders(3, gift=[True, None, False]), feature("pandas")(lambda gift: gift)) == [10]
+
+    def test_other_views_have_their_rows(self) -> None:
+        never = feature()(lambda paid: not paid)
+        views = [FeatureView("a", USER, ORDERS, [total], where=never), FeatureView("b", USER, ORDERS, [Field("amount")])]
+        done = compile_transform(build("project", views), "orders")(orders(2))
+        assert (done.events, values(done, "total"), values(done, "amount")) == (2, [], [1.0, 1.0])
+        assert done.rows["feature_name"].chunk(0).dictionary.to_pylist() == ["total", "amount"]
+
+    def test_an_event_that_no_view_takes_passes_without_rows(self) -> None:
+        view = FeatureView("view", USER, ORDERS, [total, total_log], where=feature()(lambda paid: not paid))
+        done = compile_transform(build("project", [view]), "orders")(orders(2))
+        assert (done.events, done.rows.num_rows, done.faults, done.rows.schema) == (2, 0, [], ROWS_SCHEMA)
+
+    def test_an_event_that_a_filter_fails_for_is_out_of_all_views(self) -> None:
+        fails = feature(name="fails")(lambda amount: 1 / (amount - 1))
+        views = [FeatureView("a", USER, ORDERS, [Field("amount")]), FeatureView("b", USER, ORDERS, [total], where=fails)]
+        done = compile_transform(build("project", views), "orders")(orders(2, amount=[1.0, 2.0]))
+        assert details(done) == {0: "fails: ZeroDivisionError: float division by zero"}
+        assert (done.events, values(done, "amount"), values(done, "total")) == (1, [2.0], [4.0])
+
+    def test_an_event_at_fault_in_one_view_is_not_shown_to_the_filter_of_another(self) -> None:
+        seen: list[float] = []
+        fails = feature(name="fails")(lambda amount: 1 / (amount - 1))
+
+        def look(amount: float) -> bool:
+            seen.append(amount)
+            return True
+
+        views = [FeatureView("a", USER, ORDERS, [fails]), FeatureView("b", USER, ORDERS, [total], where=feature()(look))]
+        done = compile_transform(build("project", views), "orders")(orders(2, amount=[1.0, 2.0]))
+        assert (seen, done.events, values(done, "total")) == ([2.0], 1, [4.0])
+
+
+def chosen(events: Events, where: FeatureFunction) -> list[int]:
+    """Return the positions that have rows; no event may be at fault."""
+    view = FeatureView("view", USER, ORDERS, [Field("amount")], where=where)
+    done = compile_transform(build("project", [view]), "orders")(events)
+    assert (done.events, done.faults) == (len(events), [])
+    positions: list[int] = done.rows["position"].to_pylist()
+    return positions
+
+
 class TestFaults:
     @pytest.mark.parametrize("bad", [[], [0], [6], [2, 3], [0, 1, 2, 3, 4, 5, 6], [1, 4, 6]])
     @pytest.mark.parametrize("mode", ["row", "pandas", "numpy"])
