@@ -1,7 +1,8 @@
 """The meaning of rows: what the registry declares about them, checked a column at a time.
 
 A row's first fault counts, in this order: entity id, event time, created at; then for long records feature name and
-value, for wide records the declared fields in their order, each for presence, finiteness, range, allowed values.
+value, for wide records the declared fields in their order, each for presence, finiteness, range, allowed values. A
+field's default takes the place of a null before that.
 A row without a fault never costs more than its share of a vectorised operation.
 """
 
@@ -210,7 +211,7 @@ class WideCheck:
         """Return one array for each field, named and typed as declared."""
         columns = {}
         for check in self._checks:
-            column = _column(parsed, check.field.name, ARROW_TYPES[check.field.dtype])
+            column = check.filled(_column(parsed, check.field.name, ARROW_TYPES[check.field.dtype]))
             check.mark(column, faults)
             columns[check.field.name] = column
         return columns
@@ -223,6 +224,12 @@ class FieldCheck:
         self.field = field
         self._allowed = None if field.allowed is None else _allowed(field)
         self._bounds = _bounds(field)
+
+    def filled(self, column: pa.Array) -> pa.Array:
+        """Return the column with the default in place of nulls, if there is one."""
+        if self.field.default is None or not column.null_count:
+            return column
+        return column.fill_null(pa.scalar(self.field.default, column.type))
 
     def mark(self, column: pa.Array, faults: Faults) -> None:
         """Mark what is missing, not finite, out of range or not allowed."""

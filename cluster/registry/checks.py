@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -29,6 +30,12 @@ UNITS = ("s", "ms", "us")
 #: Columns that answers and history have beside the features.
 RESERVED = frozenset({"entity_id", "event_timestamp", "created_at"})
 _NUMERIC = {DType.FLOAT64, DType.INT64}
+_IS: Mapping[DType, Callable[[Any], bool]] = {
+    DType.FLOAT64: lambda value: type(value) in {int, float} and abs(value) <= sys.float_info.max and float(value) == value,
+    DType.INT64: lambda value: type(value) is int and -(2**63) <= value < 2**63,
+    DType.STRING: lambda value: type(value) is str,
+    DType.BOOL: lambda value: type(value) is bool,
+}
 _MAX_FEATURES = 2**15 - 1  # dictionary codes of feature names are int16
 
 
@@ -167,6 +174,8 @@ def _check_long(where: str, view: FeatureView) -> None:
                 f"{where}: feature '{item.name}' is a function, but source '{view.source.name}' is Long, whose records carry "
                 "one finished value each: use a Wide source for functions, or a Field here",
             )
+        if item.default is not None:
+            raise Misconfigured(f"{where}: feature '{item.name}' has a default, but a null of a Long source is a value")
 
 
 def _check_filter(where: str, function: FeatureFunction, records: Wide) -> None:
@@ -205,9 +214,9 @@ def _check_taken(where: str, item: Field, columns: Mapping[str, Field]) -> None:
         )
     if column.dtype == DType.STRING:
         raise Misconfigured(f"{where}: field '{item.name}' of its source is a string: compute a number from it with @feature")
-    if _rules(item) not in (_rules(column), (None, None, None)):
+    if _rules(item) not in (_rules(column), (None, None, None, None)):
         raise Misconfigured(
-            f"{where}: feature '{item.name}' has limits of its own: declare them on the source's field",
+            f"{where}: feature '{item.name}' has limits or a default of its own: declare them on the source's field",
         )
 
 
@@ -232,6 +241,8 @@ def _check_field(where: str, field: Field) -> None:
         raise Misconfigured(f"{where}: minimum {field.minimum} is not below maximum {field.maximum}, so nothing would pass")
     if field.allowed is not None:
         _check_allowed(where, field.dtype, field.allowed)
+    if field.default is not None:
+        _check_default(where, field, field.default)
 
 
 def _check_allowed(where: str, dtype: DType, allowed: Any) -> None:
@@ -242,5 +253,16 @@ def _check_allowed(where: str, dtype: DType, allowed: Any) -> None:
         raise Misconfigured(f"{where}: allowed values must be of its type, {dtype}")
 
 
-def _rules(field: Field) -> tuple[Any, Any, Any]:
-    return field.minimum, field.maximum, field.allowed
+def _check_default(where: str, field: Field, default: Any) -> None:
+    if field.optional:
+        raise Misconfigured(f"{where}: it is optional and has a default, so that nobody ever sees a null: choose one of them")
+    if not _IS[field.dtype](default):
+        raise Misconfigured(f"{where}: default {default!r} is not of its type, {field.dtype}")
+    below = field.minimum is not None and default < field.minimum
+    above = field.maximum is not None and default > field.maximum
+    if below or above or (field.allowed is not None and default not in field.allowed):
+        raise Misconfigured(f"{where}: default {default!r} is outside its own limits, so it would always be rejected")
+
+
+def _rules(field: Field) -> tuple[Any, Any, Any, Any]:
+    return field.minimum, field.maximum, field.allowed, field.default

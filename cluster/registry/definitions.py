@@ -32,6 +32,8 @@ class Field:
 
     `minimum` and `maximum` (inclusive) and `allowed` reject with `out_of_range`. A null is rejected with
     `missing_field` unless `optional`. As a feature of a view over a long source, null is always a value.
+
+    A source's field may have a `default`, which stands for a missing or null value before anything is checked.
     """
 
     name: str
@@ -40,7 +42,13 @@ class Field:
     minimum: float | None = None
     maximum: float | None = None
     allowed: tuple[str | float, ...] | None = None
+    default: str | float | None = None
     description: str = ""
+
+    @property
+    def required(self) -> bool:
+        """Return whether a record without a value for it is rejected."""
+        return not self.optional and self.default is None
 
     @property
     def names(self) -> tuple[str, ...]:

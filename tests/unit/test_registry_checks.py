@@ -129,8 +129,9 @@ def test_a_name_means_one_thing(values: list[object], said: str) -> None:
         (Field("amuont"), "its source has no field 'amuont' to take as a feature; did you mean 'amount'"),
         (Field("currency"), "field 'currency' of its source is a string"),
         (Field("currency", DType.STRING), "feature 'currency' is a string, and a feature's value is a number"),
-        (Field("amount", minimum=3), "feature 'amount' has limits of its own: declare them on the source's field"),
-        (Field("amount", allowed=[1.0]), "feature 'amount' has limits of its own"),  # type: ignore[arg-type]
+        (Field("amount", minimum=3), "feature 'amount' has limits or a default of its own: declare them on the source's field"),
+        (Field("amount", allowed=[1.0]), "feature 'amount' has limits or a default of its own"),  # type: ignore[arg-type]
+        (Field("amount", default=3), "feature 'amount' has limits or a default of its own"),
         (doubled.function, "lists doubled, neither a Field nor a feature: put @feature"),
         ("amount", "lists str, neither a Field nor a feature"),
     ],
@@ -256,6 +257,34 @@ def test_limits_of_fields_make_sense(field: Field, said: str) -> None:
     assert said in refused(replace(WIDE, records=Wide("user_id", "at", (field,))))
     if field.dtype != DType.STRING:
         assert said in refused(view(field, source=LONG))
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        (Field("a", default=1, optional=True), "it is optional and has a default"),
+        (Field("a", default="1"), "default '1' is not of its type, float64"),
+        (Field("a", default=True), "default True is not of its type, float64"),
+        (Field("a", default=float("nan")), "default nan is not of its type, float64"),
+        (Field("a", default=10**400), "is not of its type, float64"),
+        (Field("a", default=2**53 + 1), "is not of its type, float64"),
+        (Field("a", DType.INT64, default=1.0), "default 1.0 is not of its type, int64"),
+        (Field("a", DType.INT64, default=2**63), "is not of its type, int64"),
+        (Field("a", DType.STRING, default=0), "default 0 is not of its type, string"),
+        (Field("a", DType.BOOL, default=0), "default 0 is not of its type, bool"),
+        (Field("a", default=1, minimum=2), "default 1 is outside its own limits"),
+        (Field("a", default=1, maximum=0), "default 1 is outside its own limits"),
+        (Field("a", DType.STRING, default="c", allowed=("a", "b")), "default 'c' is outside its own limits"),
+    ],
+)
+def test_defaults_are_values_that_would_pass(field: Field, said: str) -> None:
+    assert said in refused(replace(WIDE, records=Wide("user_id", "at", (field,))))
+
+
+def test_a_long_source_has_no_defaults() -> None:
+    assert "feature 'score' has a default, but a null of a Long source is a value" in refused(
+        view(Field("score", default=0), source=LONG)
+    )
 
 
 @pytest.mark.parametrize(
