@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from cluster.ingest.columns import Column
 from cluster.ingest.evaluate import Evaluated, evaluate
+from cluster.ingest.parsed import RowFault
+from cluster.ingest.validate import Faults, FieldCheck, is_bounded
 from cluster.records import Reason
 from cluster.registry.definitions import FeatureFunction
 
@@ -51,17 +53,41 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A function, and the limits of its features."""
+
+    function: FeatureFunction
+    limits: tuple[FieldCheck, ...]
+
+    @classmethod
+    def of(cls, function: FeatureFunction) -> Step:
+        """Prepare a function's limits; raise Misconfigured when they cannot be checked."""
+        return cls(function, tuple(FieldCheck(field) for field in function.fields if is_bounded(field)))
+
+    def run(self, events: Chosen, faults: list[Fault]) -> Chosen:
+        """Return the events with the function's results, and without those at fault, which later functions never see."""
+        found = call(events, self.function, faults)
+        names = self.function.names
+        made = {name: Column.of_doubles(doubles) for name, doubles in zip(names, found.outputs, strict=True)}
+        beyond = _beyond(made, self.limits, found.faults)
+        faults += [Fault(int(events.indexes[index]), reason, detail) for index, reason, detail in beyond]
+        bad = [*found.faults, *(index for index, _, _ in beyond)]
+        events = events.plus(made)
+        return events.without(events.indexes[bad].tolist())
+
+
+@dataclass(frozen=True, slots=True)
 class ViewSteps:
-    """A view, compiled: `functions` stand in an order in which inputs come first, `features` are what it makes rows of."""
+    """A view, compiled: `steps` stand in an order in which inputs come first, `features` are what it makes rows of."""
 
     where: FeatureFunction | None
-    functions: tuple[FeatureFunction, ...]
+    steps: tuple[Step, ...]
     features: tuple[str, ...]
 
     @property
     def inputs(self) -> set[str]:
         """Return the names of the columns that it takes, computed ones among them."""
-        functions = [*self.functions, self.where] if self.where else self.functions
+        functions = [step.function for step in self.steps] + ([self.where] if self.where else [])
         return {*self.features, *(name for function in functions for name in function.inputs)}
 
     def run(self, events: Chosen) -> tuple[Chosen, list[Fault]]:
@@ -69,28 +95,30 @@ class ViewSteps:
         faults: list[Fault] = []
         if self.where and len(events):
             events = _filtered(events, self.where, faults)
-        for function in self.functions:
+        for step in self.steps:
             if not len(events):
                 break
-            events = _computed(events, function, faults)
+            events = step.run(events, faults)
         return events, faults
 
 
 def _filtered(events: Chosen, where: FeatureFunction, faults: list[Fault]) -> Chosen:
-    found = _call(events, where, faults)
+    found = call(events, where, faults)
     return events.where(np.nan_to_num(found.outputs[0]) != 0)  # NaN is null, or an event at fault
 
 
-def _computed(events: Chosen, function: FeatureFunction, faults: list[Fault]) -> Chosen:
-    """Return the events with the function's results, without those at fault, which later functions never see."""
-    found = _call(events, function, faults)
-    made = {name: Column.of_doubles(doubles) for name, doubles in zip(function.names, found.outputs, strict=True)}
-    events = events.plus(made)
-    return events.without(events.indexes[list(found.faults)].tolist()) if found.faults else events
-
-
-def _call(events: Chosen, function: FeatureFunction, faults: list[Fault]) -> Evaluated:
-    inputs: Sequence[Column] = [events.columns[name] for name in function.inputs]
-    found = evaluate(function, inputs)
+def call(events: Chosen, function: FeatureFunction, faults: list[Fault]) -> Evaluated:
+    """Return a function's results for events, and add those that it failed at to `faults`."""
+    found = evaluate(function, [events.columns[name] for name in function.inputs])
     faults += [Fault(int(events.indexes[i]), Reason.TRANSFORM_FAILED, detail) for i, detail in found.faults.items()]
     return found
+
+
+def _beyond(columns: Mapping[str, Column], limits: Sequence[FieldCheck], failed: Collection[int]) -> list[RowFault]:
+    """Return the rows with a value outside its limits; an event that failed has no values."""
+    if not limits:
+        return []
+    marks = Faults(len(next(iter(columns.values()))))
+    for check in limits:
+        check.mark_bounds(columns[check.field.name].array, marks)
+    return [fault for fault in marks.listed() if fault[0] not in failed]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cluster.ingest import dag
 from cluster.ingest.columns import Column, to_double
-from cluster.ingest.steps import Chosen, Fault, ViewSteps
+from cluster.ingest.steps import Chosen, Fault, Step, ViewSteps
 from cluster.records import ROWS_SCHEMA, Events
 from cluster.registry.catalog import Catalog
 from cluster.registry.checks import inputs_of
@@ -50,7 +50,7 @@ def compile_transform(catalog: Catalog, source_name: str) -> Transform:
 
 def _steps(view: FeatureView, columns: Iterable[str]) -> ViewSteps:
     functions = [item for item in view.features if isinstance(item, FeatureFunction)]
-    return ViewSteps(view.where, dag.order(functions, columns), view.names)
+    return ViewSteps(view.where, tuple(map(Step.of, dag.order(functions, columns))), view.names)
 
 
 def transform_long(events: Events) -> Transformed:

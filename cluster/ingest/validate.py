@@ -180,7 +180,7 @@ class LongCheck:
     def __init__(self, records: Long, features: Sequence[tuple[str, Field | None]]) -> None:
         self._records = records
         self._names = pa.array([name for name, _ in features], pa.string())
-        self._checks = [(code, FieldCheck(field)) for code, (_, field) in enumerate(features) if field and _is_bounded(field)]
+        self._checks = [(code, FieldCheck(field)) for code, (_, field) in enumerate(features) if field and is_bounded(field)]
 
     def __call__(self, parsed: Parsed, faults: Faults) -> dict[str, pa.Array]:
         """Return `feature_name` over the source's fixed dictionary, and `value`."""
@@ -289,7 +289,8 @@ def _allowed(field: Field) -> pa.Array:
     return allowed
 
 
-def _is_bounded(field: Field) -> bool:
+def is_bounded(field: Field) -> bool:
+    """Return whether a field limits its values."""
     return any(bound is not None for bound in (field.minimum, field.maximum, field.allowed))
 
 

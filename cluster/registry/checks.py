@@ -157,12 +157,12 @@ def _check_feature(where: str, item: Field | FeatureFunction, entity: Entity) ->
         check_name(f"{where}: feature", name)
         if name in {*RESERVED, entity.join_key}:
             raise Misconfigured(f"{where}: feature '{name}' has the name of a column that answers have anyway: rename it")
-    if isinstance(item, Field):
-        if item.dtype == DType.STRING:
-            raise Misconfigured(
-                f"{where}: feature '{item.name}' is a string, and a feature's value is a number: compute one with @feature",
-            )
-        _check_field(f"{where}, feature '{item.name}'", item)
+    if isinstance(item, Field) and item.dtype == DType.STRING:
+        raise Misconfigured(
+            f"{where}: feature '{item.name}' is a string, and a feature's value is a number: compute one with @feature",
+        )
+    for field in item.fields:
+        _check_field(f"{where}, feature '{field.name}'", field)
 
 
 def _check_long(where: str, view: FeatureView) -> None:
@@ -182,6 +182,8 @@ def _check_filter(where: str, function: FeatureFunction, records: Wide) -> None:
     """Check that a view's `where` gives one answer, from columns of the source alone."""
     if function.outputs:
         raise Misconfigured(f"{where}: where='{function.name}' has several outputs: it gives true or false")
+    if any(map(_is_limited, function.fields)):
+        raise Misconfigured(f"{where}: where='{function.name}' has limits: it gives true or false")
     try:
         dag.check(function, inputs_of(records))
     except Misconfigured as error:
@@ -234,6 +236,9 @@ def _check_distinct(source: str, names: Sequence[str]) -> None:
 def _check_field(where: str, field: Field) -> None:
     if field.dtype not in tuple(DType):
         raise Misconfigured(f"{where}: dtype is {field.dtype!r}, types are {', '.join(DType)}")
+    for bound, limit in (("minimum", field.minimum), ("maximum", field.maximum)):
+        if not isinstance(limit, int | float | None):
+            raise Misconfigured(f"{where}: {bound} {limit!r} is not a number")
     limits = [limit for limit in (field.minimum, field.maximum) if limit is not None]
     if limits and field.dtype not in _NUMERIC:
         raise Misconfigured(f"{where}: minimum and maximum need a number, and it is a {field.dtype}: use allowed=(...)")
@@ -262,6 +267,10 @@ def _check_default(where: str, field: Field, default: Any) -> None:
     above = field.maximum is not None and default > field.maximum
     if below or above or (field.allowed is not None and default not in field.allowed):
         raise Misconfigured(f"{where}: default {default!r} is outside its own limits, so it would always be rejected")
+
+
+def _is_limited(field: Field) -> bool:
+    return _rules(field) != (None, None, None, None)
 
 
 def _rules(field: Field) -> tuple[Any, Any, Any, Any]:

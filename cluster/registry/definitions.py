@@ -55,6 +55,11 @@ class Field:
         """Return the one feature that this is in a view."""
         return (self.name,)
 
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """Return itself, as a function returns the fields of its features."""
+        return (self,)
+
 
 @dataclass(frozen=True, slots=True)
 class Entity:
@@ -129,8 +134,8 @@ class FeatureFunction:
     """A function whose parameter names are its inputs: columns of the source or other features of the view.
 
     It computes each event by itself: which events share a batch is chance. `outputs` names the features of a function
-    that returns a tuple; without them its value is the feature `name`. `source_hash` is the SHA-256 of its text, empty
-    when that cannot be read.
+    that returns a tuple; without them its value is the feature `name`. `minimum`, `maximum` (inclusive) and `allowed` hold
+    for each of its features. `source_hash` is the SHA-256 of its text, empty when that cannot be read.
     """
 
     name: str
@@ -138,6 +143,9 @@ class FeatureFunction:
     mode: Mode
     inputs: tuple[str, ...]
     outputs: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    allowed: tuple[float, ...] | None = None
     description: str = ""
     source_hash: str = ""
 
@@ -146,9 +154,20 @@ class FeatureFunction:
         """Return the features that this computes, in the order of its result."""
         return self.outputs or (self.name,)
 
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """Return its features as fields, with the limits of their values."""
+        return tuple(Field(n, minimum=self.minimum, maximum=self.maximum, allowed=self.allowed) for n in self.names)
+
 
 def feature(
-    mode: str = "row", *, name: str | None = None, outputs: Sequence[str] = ()
+    mode: str = "row",
+    *,
+    name: str | None = None,
+    outputs: Sequence[str] = (),
+    minimum: float | None = None,
+    maximum: float | None = None,
+    allowed: Sequence[float] | None = None,
 ) -> Callable[[Callable[..., Any]], FeatureFunction]:
     """Turn a function into a feature: `@feature(mode="pandas") def amount_usd(amount, currency): ...`.
 
@@ -158,6 +177,7 @@ def feature(
     come as doubles. A null comes as None in `row` mode and as NaN otherwise; optional numbers and bools are doubles there.
 
     With `outputs` it computes several features at once, and returns a tuple with one result for each of these names.
+    A value outside `minimum` and `maximum` (inclusive) or not among `allowed` rejects its event with `out_of_range`.
     """
     if mode not in tuple(Mode):
         raise Misconfigured(f"@feature(mode={mode!r}): modes are {', '.join(Mode)}; write @feature() for row")
@@ -176,6 +196,9 @@ def feature(
             mode=Mode(mode),
             inputs=inputs,
             outputs=tuple(outputs),
+            minimum=minimum,
+            maximum=maximum,
+            allowed=None if allowed is None else tuple(allowed),
             description=inspect.cleandoc(function.__doc__ or ""),
             source_hash=_source_hash(function),
         )

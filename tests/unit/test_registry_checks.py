@@ -184,6 +184,19 @@ def test_an_output_is_unique_in_the_project() -> None:
     assert said in refused(view(split("net", "tax")), view(computing("amount", name="tax"), name="other"))
 
 
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"minimum": 2, "maximum": 1}, "feature 'total': minimum 2 is not below maximum 1"),
+        ({"allowed": ()}, "feature 'total': allowed must be a tuple of values"),
+        ({"allowed": ("EUR",)}, "feature 'total': allowed values must be of its type, float64"),
+        ({"minimum": "0"}, "feature 'total': minimum '0' is not a number"),
+    ],
+)
+def test_limits_of_functions_make_sense(limits: dict[str, Any], said: str) -> None:
+    assert said in refused(view(feature(name="total", **limits)(lambda amount: amount)))
+
+
 def test_outputs_are_a_list_of_names() -> None:
     with pytest.raises(Misconfigured, match=r"@feature\(outputs='net'\): list the names"):
         feature(outputs="net")
@@ -195,6 +208,7 @@ def test_outputs_are_a_list_of_names() -> None:
         ("amount > 1", "feature view 'view': where must be one function: put @feature() above it"),
         ([computing("amount")], "where must be one function"),
         (split("net", "tax"), "where='split' has several outputs: it gives true or false"),
+        (feature(name="above", minimum=0)(lambda amount: amount > 1), "where='above' has limits: it gives true or false"),
         (computing("doubled"), "where='total', which takes columns of its source only: feature 'total' takes 'doubled'"),
         (computing("amonut"), "did you mean 'amount'?"),
         (computing(), "feature 'total' takes no inputs"),
@@ -245,6 +259,7 @@ def test_record_fields_are_different(records: Any, said: str) -> None:
         (Field("a", "float"), "dtype is 'float', types are float64, int64, string, bool"),  # type: ignore[arg-type]
         (Field("a", minimum=2, maximum=1), "minimum 2 is not below maximum 1"),
         (Field("a", minimum=float("nan")), "minimum nan"),
+        (Field("a", maximum="9"), "maximum '9' is not a number"),  # type: ignore[arg-type]
         (Field("a", DType.STRING, minimum=1), "minimum and maximum need a number, and it is a string"),
         (Field("a", DType.BOOL, maximum=1), "minimum and maximum need a number, and it is a bool"),
         (Field("a", DType.STRING, allowed="abc"), "allowed must be a tuple of values"),  # type: ignore[arg-type]

@@ -466,6 +466,51 @@ def chosen(events: Events, where: FeatureFunction) -> list[int]:
     return positions
 
 
+class TestLimits:
+    @pytest.mark.parametrize("mode", ["row", "pandas", "numpy"])
+    @pytest.mark.parametrize(
+        ("limits", "detail"),
+        [
+            ({"minimum": 2}, "'f' is below the minimum of 2"),
+            ({"maximum": 0.5}, "'f' is above the maximum of 0.5"),
+            ({"allowed": [2, 3.5]}, "'f' is not one of the allowed values"),
+        ],
+    )
+    def test_a_value_outside_its_limits_rejects_its_event(self, mode: str, limits: dict[str, Any], detail: str) -> None:
+        below = {"maximum": 0.5}
+        amounts = [0.0, 1.0, 0.5, None] if limits == below else [2.0, 1.0, 3.5, None]
+        done = run(orders(4, discount=amounts), feature(mode, name="f", **limits)(lambda discount: discount))
+        assert done.faults == [(1, Reason.OUT_OF_RANGE, detail)]
+        assert values(done, "f") == [amounts[0], amounts[2], None]
+
+    def test_limits_hold_for_each_output(self) -> None:
+        f = feature(outputs=["a", "b"], maximum=5)(lambda amount: (amount, amount * 2))
+        done = run(orders(3, amount=[1.0, 3.0, 9.0]), f)
+        assert [(event, detail) for event, _, detail in done.faults] == [
+            (1, "'b' is above the maximum of 5"),
+            (2, "'a' is above the maximum of 5"),
+        ]
+        assert (values(done, "a"), values(done, "b")) == ([1.0], [2.0])
+
+    def test_later_functions_do_not_see_what_is_beyond_a_limit(self) -> None:
+        seen: list[float] = []
+
+        def then(first: float) -> float:
+            seen.append(first)
+            return 1 / first
+
+        done = run(orders(3, amount=[0.0, 1.0, 2.0]), feature(name="first", minimum=1)(lambda amount: amount), feature()(then))
+        assert (seen, done.events, values(done, "then")) == ([1.0, 2.0], 2, [1.0, 0.5])
+
+    def test_an_event_that_failed_has_one_fault(self) -> None:
+        f = feature(name="f", outputs=["a", "b"], minimum=0)(lambda amount: (-1, float("inf") if amount else 0))
+        done = run(orders(2, amount=[1.0, 0.0]), f)
+        assert [reason for _, reason, _ in done.faults] == [Reason.TRANSFORM_FAILED, Reason.OUT_OF_RANGE]
+
+    def test_true_and_false_are_allowed_values(self) -> None:
+        assert values(run(orders(1), feature(name="f", allowed=(True,))(lambda paid: paid)), "f") == [1.0]
+
+
 class TestFaults:
     @pytest.mark.parametrize("bad", [[], [0], [6], [2, 3], [0, 1, 2, 3, 4, 5, 6], [1, 4, 6]])
     @pytest.mark.parametrize("mode", ["row", "pandas", "numpy"])
