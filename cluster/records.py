@@ -180,8 +180,8 @@ class Events:
 class Batch:
     """Feature rows, rejects, and the range of positions that they account for.
 
-    `events` counts records that passed (each has one row or more in `rows`, schema `ROWS_SCHEMA`), `rejects` has
-    schema `REJECTS_SCHEMA`. When the batch is committed, everything below `next` of its origin is accounted for.
+    `events` counts records that passed; `rows` has those that a view takes (schema `ROWS_SCHEMA`), `rejects` the others
+    (`REJECTS_SCHEMA`). When the batch is committed, everything below `next` of its origin is accounted for.
     """
 
     origin: Origin

@@ -12,6 +12,7 @@ from cluster.registry.definitions import (
     Wide,
     feature,
 )
+from cluster.registry.lookups import lookup
 
 __all__ = [
     "DType",
@@ -24,4 +25,5 @@ __all__ = [
     "StreamSource",
     "Wide",
     "feature",
+    "lookup",
 ]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import pyarrow.compute as pc
 import structlog
 from tenacity import (
     Retrying,
@@ -39,6 +40,7 @@ from cluster.verify.report import Reads
 LOOK_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0
 
+NO_ROWS = "no view takes them: `where` is false"
 ONLINE_LATER = "history has the values; the online store is away and gets them when it is back"
 
 
@@ -122,7 +124,7 @@ class DeadLetterService:
 
     def try_out(self, selection: Selection) -> Iterator[ReplayProgress]:
         """Yield what `replay` would do now, and store nothing."""
-        return self._replay(selection, lambda _catalog, _group, outcome: (outcome.events, ""))
+        return self._replay(selection, lambda _catalog, _group, outcome: (_with_rows(outcome), ""))
 
     def publish_unfinished(self) -> None:
         """Bring the values of committed replays online that nobody has finished."""
@@ -145,7 +147,7 @@ class DeadLetterService:
                 progress = _after(progress, chunk.count, skipped=chunk.skipped)
                 if len(chunk.part.records):
                     outcome = parts.runner.run(job, catalog, chunk.part)
-                    replayed, note = store(catalog, group, outcome) if outcome.events else (0, "")
+                    replayed, note = store(catalog, group, outcome) if outcome.rows.num_rows else (0, "")
                     progress = _with(progress, outcome, replayed, note)
                 yield progress
 
@@ -154,7 +156,7 @@ class DeadLetterService:
         replay_id, positions = uuid.uuid4().hex, outcome.rows["position"].to_numpy()
         origin = group.origin.replayed_under(catalog.version)
         span = int(positions.min()), int(positions.max()) + 1
-        batch = Batch(origin, 0, *span, outcome.events, outcome.rows, REJECTS_SCHEMA.empty_table())
+        batch = Batch(origin, 0, *span, _with_rows(outcome), outcome.rows, REJECTS_SCHEMA.empty_table())
         replayed = self._patiently()(self._parts.offline.commit_replay, replay_id, group.origin, batch)
         if not replayed:
             return 0, ""
@@ -199,11 +201,18 @@ def _after(progress: ReplayProgress, count: int, skipped: Mapping[str, int]) -> 
     return replace(progress, seen=progress.seen + count, skipped=Counter(progress.skipped) + Counter(skipped))
 
 
+def _with_rows(outcome: Outcome) -> int:
+    """Return how many records have rows: one that no view takes leaves nothing to store, and stays open."""
+    return len(pc.unique(outcome.rows["position"]))
+
+
 def _with(progress: ReplayProgress, outcome: Outcome, replayed: int, note: str) -> ReplayProgress:
+    stored = _with_rows(outcome)
     return replace(
         progress,
         replayed=progress.replayed + replayed,
-        taken=progress.taken + outcome.events - replayed,
+        taken=progress.taken + stored - replayed,
+        skipped=Counter(progress.skipped) + Counter({NO_ROWS: outcome.events - stored}),
         rejected=Counter(progress.rejected) + Counter(outcome.rejects["reason"].to_pylist()),
         note=note or progress.note,
     )

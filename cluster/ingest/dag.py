@@ -6,7 +6,7 @@ Found wrong here means found when the definitions load, long before the first ev
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from cluster.errors import Misconfigured
@@ -19,24 +19,36 @@ _PLAIN = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEY
 def order(functions: Sequence[FeatureFunction], columns: Iterable[str]) -> tuple[FeatureFunction, ...]:
     """Return `functions` so that each comes after those whose results it takes.
 
-    An input is one of `columns` or the name of another function. The order depends on nothing but the arguments.
+    An input is one of `columns` or a feature that another function computes. The order depends on nothing but the arguments.
     Raise Misconfigured, naming the feature, for a cycle, an unknown input, a name that is taken, and a function that
     cannot be called with its inputs alone.
     """
     known = set(columns)
-    by_name: dict[str, FeatureFunction] = {}
+    makers: dict[str, FeatureFunction] = {}
     for function in functions:
-        _check_name(function.name, known, by_name)
-        _check_callable(function)
-        by_name[function.name] = function
+        for name in function.names:
+            _check_name(name, known, makers)
+            makers[name] = function
     for function in functions:
-        _check_inputs(function, known | by_name.keys())
-    graph = {f.name: [i for i in f.inputs if i in by_name] for f in functions}
+        check(function, known | makers.keys())
     try:
-        return tuple(by_name[name] for name in TopologicalSorter(graph).static_order())
+        return _sorted(makers)
     except CycleError as error:
         path = " -> ".join(error.args[1])
         raise Misconfigured(f"features need each other in a circle: {path}; break it at one of them") from None
+
+
+def check(function: FeatureFunction, known: Iterable[str]) -> None:
+    """Raise Misconfigured unless `function` can be called with inputs that are `known`, and with nothing else."""
+    _check_callable(function)
+    _check_inputs(function, known)
+
+
+def _sorted(makers: Mapping[str, FeatureFunction]) -> tuple[FeatureFunction, ...]:
+    """Return each function once; `makers` says which one computes a feature."""
+    # By the first feature: that name is unique, and says in an error what the author has to look for.
+    graph = {f.names[0]: [makers[name].names[0] for name in f.inputs if name in makers] for f in makers.values()}
+    return tuple(makers[name] for name in TopologicalSorter(graph).static_order())
 
 
 def _check_name(name: str, columns: Iterable[str], features: Iterable[str]) -> None:
@@ -67,5 +79,5 @@ def _check_inputs(function: FeatureFunction, known: Iterable[str]) -> None:
         if name not in known:
             raise Misconfigured(
                 f"feature '{function.name}' takes '{name}', which is neither a column of its source nor a feature of its view"
-                f"{near_matches(name, (k for k in known if k != function.name))}",
+                f"{near_matches(name, (k for k in known if k not in function.names))}",
             )

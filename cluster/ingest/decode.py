@@ -63,7 +63,7 @@ def slots_of(records: Long | Wide) -> list[Slot]:
             Slot(records.feature_name, Kind.STRING),
             Slot(records.value, Kind.FLOAT64, nullable=True),
         ]
-    declared = [Slot(f.name, Kind(f.dtype), required=not f.optional, nullable=f.optional) for f in records.fields]
+    declared = [Slot(f.name, Kind(f.dtype), required=f.required, nullable=not f.required) for f in records.fields]
     return [Slot(records.join_key, Kind.ID), Slot(records.event_timestamp, Kind.TIME), *created_at, *declared]
 
 

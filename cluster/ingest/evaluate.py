@@ -1,4 +1,4 @@
-"""One feature function over the events of a batch: a double for each event, or the reason why not.
+"""One feature function over the events of a batch: a double for each event and output, or the reason why not.
 
 A function is the user's code, so anything may come back or be raised. When a call for many events fails, halving finds
 the events at fault and the others get their value; so one bad event never costs a neighbour.
@@ -6,48 +6,39 @@ the events at fault and the others get their value; so one bad event never costs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-from numbers import Real
-from types import NoneType
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from cluster.ingest.columns import Column, Doubles
+from cluster.ingest.results import Output, Unfit, describe, from_columns, from_scalars, short
 from cluster.registry.definitions import FeatureFunction, Mode
-
-_DETAIL_LENGTH = 200
-_PLAIN = {float, int, bool, NoneType}
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """A double for each event, NaN for null and at a fault; a detail for each event at fault, by index."""
+    """For each output a double for each event, NaN for null and at a fault; a detail for each event at fault, by index."""
 
-    doubles: Doubles
+    outputs: Sequence[Doubles]
     faults: Mapping[int, str]
 
     def __add__(self, other: Evaluated) -> Evaluated:
-        shifted = {len(self.doubles) + index: detail for index, detail in other.faults.items()}
-        return Evaluated(np.concatenate([self.doubles, other.doubles]), {**self.faults, **shifted})
-
-
-class _Unfit(Exception):
-    """A function gave back something that is not one number for each event."""
+        count = len(self.outputs[0])
+        joined = [np.concatenate(pair) for pair in zip(self.outputs, other.outputs, strict=True)]
+        return Evaluated(joined, {**self.faults, **{count + index: detail for index, detail in other.faults.items()}})
 
 
 def evaluate(function: FeatureFunction, inputs: Sequence[Column]) -> Evaluated:
     """Call `function` for all events of `inputs` (equal length, one event or more). Never raises for what it does."""
     with np.errstate(all="ignore"):  # the result is checked, so warnings about it would only fill the log
         found = _by_row(function, inputs) if function.mode == Mode.ROW else _by_batch(function, inputs)
-    infinite = np.flatnonzero(np.isinf(found.doubles)).tolist()
-    if infinite:
-        found.doubles[infinite] = np.nan
-    details = {**found.faults, **dict.fromkeys(infinite, "infinite value")}
-    return Evaluated(found.doubles, {index: _short(f"{function.name}: {details[index]}") for index in sorted(details)})
+    details = dict(found.faults)
+    for name, doubles in zip(function.names, found.outputs, strict=True):
+        for index in np.flatnonzero(np.isinf(doubles)).tolist():
+            doubles[index] = np.nan
+            details.setdefault(index, _of_output(function, name, "infinite value"))
+    return Evaluated(found.outputs, {index: short(f"{function.name}: {details[index]}") for index in sorted(details)})
 
 
 def _by_row(function: FeatureFunction, inputs: Sequence[Column]) -> Evaluated:
@@ -59,102 +50,79 @@ def _by_row(function: FeatureFunction, inputs: Sequence[Column]) -> Evaluated:
             results.append(call(*arguments))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code; `try` is free on 3.11
             results.append(None)
-            faults[index] = _describe(error)
-    converted = _doubles(results)
-    return Evaluated(converted.doubles, {**converted.faults, **faults})
+            faults[index] = describe(error)
+    if not function.outputs:
+        return _merged(function, [from_scalars(results)], faults)
+    return _spread(function, results, faults)
+
+
+def _spread(function: FeatureFunction, results: list[object], faults: dict[int, str]) -> Evaluated:
+    """Return the doubles of a row function's tuples; what is not such a tuple is a fault of its event."""
+    nothing = (None,) * len(function.outputs)
+    tuples: list[tuple[object, ...]] = []
+    for index, result in enumerate(results):
+        try:
+            tuples.append(nothing if index in faults else _parts(function, result))
+        except Unfit as error:
+            tuples.append(nothing)
+            faults[index] = str(error)
+    return _merged(function, [from_scalars(values) for values in zip(*tuples, strict=True)], faults)
+
+
+def _merged(function: FeatureFunction, parts: Sequence[Output], faults: Mapping[int, str]) -> Evaluated:
+    """Return the results of all outputs as one; of several faults of an event the first output's counts."""
+    found = dict(faults)
+    for name, part in zip(function.names, parts, strict=True):
+        for index, detail in part.faults.items():
+            found.setdefault(index, _of_output(function, name, detail))
+    return Evaluated([part.doubles for part in parts], found)
+
+
+def _parts(function: FeatureFunction, result: object) -> tuple[object, ...]:
+    wanted = f"a tuple of {len(function.outputs)}, for {', '.join(function.outputs)}"
+    if not isinstance(result, tuple):
+        raise Unfit(f"returned {type(result).__name__}, not {wanted}")
+    if len(result) != len(function.outputs):
+        raise Unfit(f"returned a tuple of {len(result)}, not {wanted}")
+    return result
+
+
+def _of_output(function: FeatureFunction, name: str, detail: str) -> str:
+    return f"{name}: {detail}" if function.outputs else detail
 
 
 def _by_batch(function: FeatureFunction, inputs: Sequence[Column]) -> Evaluated:
     try:
-        return _CALLS[function.mode](function.function, inputs)
+        return _call(function, inputs)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code
-        detail = _describe(error)
+        detail = describe(error)
     count = len(inputs[0])
     if count == 1:
-        return _all_at_fault(1, detail)
+        return _all_at_fault(function, 1, detail)
     half = count // 2
     left = _by_batch(function, [column.slice(0, half) for column in inputs])
     right = _by_batch(function, [column.slice(half, count - half) for column in inputs])
     if not left.faults and not right.faults:
-        return _all_at_fault(count, f"fails for {count} events together but for none of them alone: {detail}")
+        return _all_at_fault(function, count, f"fails for {count} events together but for none of them alone: {detail}")
     return left + right
 
 
-def _all_at_fault(count: int, detail: str) -> Evaluated:
-    return Evaluated(np.full(count, np.nan), dict.fromkeys(range(count), detail))
+def _all_at_fault(function: FeatureFunction, count: int, detail: str) -> Evaluated:
+    return Evaluated([np.full(count, np.nan) for _ in function.names], dict.fromkeys(range(count), detail))
 
 
-def _call_pandas(function: Callable[..., object], inputs: Sequence[Column]) -> Evaluated:
-    result = function(*(column.series for column in inputs))
-    if not isinstance(result, pd.Series):
-        raise _Unfit(f"returned {type(result).__name__}, not a pandas Series")
-    _check_length(len(result), inputs)
-    if not (isinstance(result.index, pd.RangeIndex) and result.index.start == 0 and result.index.step == 1):
-        _check_index(result)
-    dtype = result.dtype
-    if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype):
-        return Evaluated(result.to_numpy(dtype=np.float64, na_value=np.nan, copy=True), {})
-    return _doubles(result.tolist())
-
-
-def _check_index(result: pd.Series[Any]) -> None:
-    if not result.index.equals(pd.RangeIndex(len(result))):
-        raise _Unfit("returned a Series with another index: keep the order of the events")
-
-
-def _call_numpy(function: Callable[..., object], inputs: Sequence[Column]) -> Evaluated:
-    result = function(*(column.ndarray for column in inputs))
-    if not isinstance(result, np.ndarray):
-        raise _Unfit(f"returned {type(result).__name__}, not a numpy array")
-    if result.ndim != 1:
-        raise _Unfit(f"returned an array of {result.ndim} dimensions, not of one")
-    _check_length(len(result), inputs)
-    if isinstance(result, np.ma.MaskedArray) or result.dtype.kind not in "fiub":
-        return _doubles(result.tolist())
-    # A copy, for the function may keep the array and write to it again.
-    return Evaluated(np.array(result, dtype=np.float64), {})
-
-
-_CALLS = {Mode.PANDAS: _call_pandas, Mode.NUMPY: _call_numpy}
-
-
-def _check_length(length: int, inputs: Sequence[Column]) -> None:
-    if length != len(inputs[0]):
-        raise _Unfit(f"returned {length} values for {len(inputs[0])} events")
-
-
-def _doubles(results: Sequence[object]) -> Evaluated:
-    if set(map(type, results)) <= _PLAIN:
+def _call(function: FeatureFunction, inputs: Sequence[Column]) -> Evaluated:
+    take, count = from_columns[function.mode], len(inputs[0])
+    if function.mode == Mode.PANDAS:
+        result: object = function.function(*(column.series for column in inputs))
+    else:
+        result = function.function(*(column.ndarray for column in inputs))
+    if not function.outputs:
+        return _merged(function, [take(result, count)], {})
+    parts = []
+    for name, part in zip(function.outputs, _parts(function, result), strict=True):
         try:
-            return Evaluated(np.array(results, dtype=np.float64), {})
-        except OverflowError:
-            pass  # an integer beyond a double: found below
-    values, faults = np.full(len(results), np.nan), {}
-    for index, result in enumerate(results):
-        try:
-            values[index] = _double(result)
-        except (TypeError, ValueError, OverflowError, _Unfit) as error:
-            faults[index] = _describe(error)
-    return Evaluated(values, faults)
-
-
-def _double(result: object) -> float:
-    if result is None or result is pd.NA or result is pd.NaT:
-        return np.nan
-    if isinstance(result, Real | Decimal | np.bool_):
-        return float(result)
-    raise _Unfit(f"returned {type(result).__name__}, not a number")
-
-
-def _describe(error: BaseException) -> str:
-    try:
-        message = str(error)
-    except Exception:  # noqa: BLE001 - even the text of an error is the user's code
-        message = "(its message cannot be read)"
-    return message if isinstance(error, _Unfit) else f"{type(error).__name__}: {message}"
-
-
-def _short(detail: str) -> str:
-    """Return one line of printable UTF-8 that fits a message header."""
-    line = " ".join(detail.split()).encode("utf-8", "replace").decode()
-    return line if len(line) <= _DETAIL_LENGTH else line[: _DETAIL_LENGTH - 1] + "…"
+            parts.append(take(part, count))
+        except Unfit as error:
+            raise Unfit(f"{name}: {error}") from None
+    return _merged(function, parts, {})

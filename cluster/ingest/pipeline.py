@@ -32,7 +32,7 @@ class RawRecord(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of some records: `events` of them have `rows`, the others are in `rejects`."""
+    """What became of some records: `events` of them passed and have `rows` in views that take them, the others are rejects."""
 
     events: int
     rows: pa.Table

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -12,26 +12,19 @@ from numpy.typing import NDArray
 
 from cluster.ingest import dag
 from cluster.ingest.columns import Column, to_double
-from cluster.ingest.evaluate import evaluate
-from cluster.records import ROWS_SCHEMA, Events, Reason
+from cluster.ingest.steps import Chosen, Fault, Step, ViewSteps
+from cluster.records import ROWS_SCHEMA, Events
 from cluster.registry.catalog import Catalog
 from cluster.registry.checks import inputs_of
-from cluster.registry.definitions import FeatureFunction, Wide
-
-
-class Fault(NamedTuple):
-    """An event at which a function failed: its index in the `Events`, and what happened."""
-
-    event: int
-    reason: Reason
-    detail: str
+from cluster.registry.definitions import FeatureFunction, FeatureView, Wide
 
 
 @dataclass(frozen=True, slots=True)
 class Transformed:
     """Feature rows (`ROWS_SCHEMA`) of `events` events; the other events are in `faults`, in order.
 
-    An event at fault in one feature has no row at all: a record has one outcome.
+    An event at fault in one feature has no row at all: a record has one outcome. One that no view's `where` takes has no
+    row either, and is no fault.
     """
 
     rows: pa.Table
@@ -52,16 +45,12 @@ def compile_transform(catalog: Catalog, source_name: str) -> Transform:
     if not isinstance(records, Wide):
         return transform_long
     columns = inputs_of(records)
-    functions = [
-        function
-        for view in catalog.views_of(source_name)
-        for function in dag.order([f for f in view.features if isinstance(f, FeatureFunction)], columns)
-    ]
-    return WideTransform(
-        records=records,
-        functions=tuple(functions),
-        features=tuple(spec.name for spec in catalog.features_of(source_name)),
-    )
+    return WideTransform(records, tuple(_steps(view, columns) for view in catalog.views_of(source_name)))
+
+
+def _steps(view: FeatureView, columns: Iterable[str]) -> ViewSteps:
+    functions = [item for item in view.features if isinstance(item, FeatureFunction)]
+    return ViewSteps(view.where, tuple(map(Step.of, dag.order(functions, columns))), view.names)
 
 
 def transform_long(events: Events) -> Transformed:
@@ -79,25 +68,27 @@ def transform_long(events: Events) -> Transformed:
 
 @dataclass(frozen=True)
 class WideTransform:
-    """Runs `functions`, in an order in which inputs come first, and makes a row of each event and each of `features`."""
+    """Runs one view after the other, and makes a row of each of its features and of each event that it takes."""
 
     records: Wide
-    functions: tuple[FeatureFunction, ...]
-    features: tuple[str, ...]
+    views: tuple[ViewSteps, ...]
 
     def __call__(self, events: Events, /) -> Transformed:
         """Return rows for each event that no function failed at."""
-        run = _Run(np.arange(len(events)), self._inputs(events), [])
-        for function in self.functions:
-            if len(run.alive) == 0:
-                break
-            run.step(function)
-        good = events if not run.faults else _filtered(events, run.alive)
-        return Transformed(self._rows(good, run.columns), len(good), sorted(run.faults))
+        good = Chosen(np.arange(len(events)), self._inputs(events))
+        found: list[Chosen] = []
+        faults: list[Fault] = []
+        for view in self.views:
+            chosen, failed = view.run(good)
+            found.append(chosen)
+            faults += failed
+            good = good.without({fault.event for fault in failed})
+        bad = {fault.event for fault in faults}
+        return Transformed(self._rows(events, [chosen.without(bad) for chosen in found]), len(good), sorted(faults))
 
     def _inputs(self, events: Events) -> dict[str, Column]:
         """Return the columns that functions take or that are features themselves."""
-        wanted = {name for function in self.functions for name in function.inputs} | set(self.features)
+        wanted = {name for view in self.views for name in view.inputs}
         optional = {field.name: field.optional for field in self.records.fields}
         given = {
             **events.columns,
@@ -107,53 +98,42 @@ class WideTransform:
         }
         return {name: Column.of(array, optional=optional.get(name, False)) for name, array in given.items() if name in wanted}
 
-    def _rows(self, events: Events, columns: Mapping[str, Column]) -> pa.Table:
+    def _rows(self, events: Events, found: Sequence[Chosen]) -> pa.Table:
         """Return the rows of one feature after the other, each in event order."""
-        times = len(self.features)
-        if not times or not len(events):
+        taken = [_at(events, chosen.indexes) for chosen in found]
+        parts = [
+            (part, chosen, name) for view, part, chosen in zip(self.views, taken, found, strict=True) for name in view.features
+        ]
+        counts = [len(part) for part, _, _ in parts]
+        if not sum(counts):
             return ROWS_SCHEMA.empty_table()
-        codes = np.repeat(np.arange(times, dtype=np.int16), len(events))
-        names = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(self.features, pa.string()), safe=False)
+        codes = pa.array(np.repeat(np.arange(len(parts), dtype=np.int16), counts))
+        features = pa.array([name for _, _, name in parts], pa.string())
         arrays = [
-            pa.concat_arrays([events.entity_id] * times),
-            names,
-            pa.concat_arrays([to_double(columns[name].array) for name in self.features]),
-            pa.concat_arrays([events.event_timestamp] * times),
-            pa.concat_arrays([events.created_at] * times),
-            pa.concat_arrays([events.position] * times),
+            pa.concat_arrays([part.entity_id for part, _, _ in parts]),
+            pa.DictionaryArray.from_arrays(codes, features, safe=False),
+            pa.concat_arrays([_values(chosen, name) for _, chosen, name in parts]),
+            pa.concat_arrays([part.event_timestamp for part, _, _ in parts]),
+            pa.concat_arrays([part.created_at for part, _, _ in parts]),
+            pa.concat_arrays([part.position for part, _, _ in parts]),
         ]
         return pa.Table.from_arrays(arrays, schema=ROWS_SCHEMA)
 
 
-@dataclass
-class _Run:
-    """One batch on its way through the functions: `columns` hold the events with index `alive`, which none failed at."""
-
-    alive: NDArray[np.int64]
-    columns: dict[str, Column]
-    faults: list[Fault]
-
-    def step(self, function: FeatureFunction) -> None:
-        """Add the function's result to the columns, and take the events at fault out of all of them."""
-        found = evaluate(function, [self.columns[name] for name in function.inputs])
-        self.columns[function.name] = Column.of_doubles(found.doubles)
-        if not found.faults:
-            return
-        self.faults += [Fault(int(self.alive[i]), Reason.TRANSFORM_FAILED, detail) for i, detail in found.faults.items()]
-        keep = np.ones(len(self.alive), dtype=np.bool_)
-        keep[list(found.faults)] = False
-        self.alive = self.alive[keep]
-        mask = pa.array(keep)
-        self.columns = {name: column.filter(mask) for name, column in self.columns.items()}
+def _values(chosen: Chosen, name: str) -> pa.Array:
+    """Return a feature's values; a view that takes no event has not computed its features."""
+    return to_double(chosen.columns[name].array) if len(chosen) else pa.array([], pa.float64())
 
 
-def _filtered(events: Events, alive: NDArray[np.int64]) -> Events:
-    """Return the events at `alive`, without the columns: those are in the run."""
-    indexes = pa.array(alive)
+def _at(events: Events, indexes: NDArray[np.int64]) -> Events:
+    """Return the events at `indexes`, without the columns: those are with the view."""
+    if len(indexes) == len(events):
+        return events
+    rows = pa.array(indexes)
     return Events(
-        entity_id=events.entity_id.take(indexes),
-        event_timestamp=events.event_timestamp.take(indexes),
-        created_at=events.created_at.take(indexes),
-        position=events.position.take(indexes),
+        entity_id=events.entity_id.take(rows),
+        event_timestamp=events.event_timestamp.take(rows),
+        created_at=events.created_at.take(rows),
+        position=events.position.take(rows),
         columns={},
     )

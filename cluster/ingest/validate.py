@@ -1,7 +1,8 @@
 """The meaning of rows: what the registry declares about them, checked a column at a time.
 
 A row's first fault counts, in this order: entity id, event time, created at; then for long records feature name and
-value, for wide records the declared fields in their order, each for presence, finiteness, range, allowed values.
+value, for wide records the declared fields in their order, each for presence, finiteness, range, allowed values. A
+field's default takes the place of a null before that.
 A row without a fault never costs more than its share of a vectorised operation.
 """
 
@@ -179,7 +180,7 @@ class LongCheck:
     def __init__(self, records: Long, features: Sequence[tuple[str, Field | None]]) -> None:
         self._records = records
         self._names = pa.array([name for name, _ in features], pa.string())
-        self._checks = [(code, FieldCheck(field)) for code, (_, field) in enumerate(features) if field and _is_bounded(field)]
+        self._checks = [(code, FieldCheck(field)) for code, (_, field) in enumerate(features) if field and is_bounded(field)]
 
     def __call__(self, parsed: Parsed, faults: Faults) -> dict[str, pa.Array]:
         """Return `feature_name` over the source's fixed dictionary, and `value`."""
@@ -210,7 +211,7 @@ class WideCheck:
         """Return one array for each field, named and typed as declared."""
         columns = {}
         for check in self._checks:
-            column = _column(parsed, check.field.name, ARROW_TYPES[check.field.dtype])
+            column = check.filled(_column(parsed, check.field.name, ARROW_TYPES[check.field.dtype]))
             check.mark(column, faults)
             columns[check.field.name] = column
         return columns
@@ -223,6 +224,12 @@ class FieldCheck:
         self.field = field
         self._allowed = None if field.allowed is None else _allowed(field)
         self._bounds = _bounds(field)
+
+    def filled(self, column: pa.Array) -> pa.Array:
+        """Return the column with the default in place of nulls, if there is one."""
+        if self.field.default is None or not column.null_count:
+            return column
+        return column.fill_null(pa.scalar(self.field.default, column.type))
 
     def mark(self, column: pa.Array, faults: Faults) -> None:
         """Mark what is missing, not finite, out of range or not allowed."""
@@ -282,7 +289,8 @@ def _allowed(field: Field) -> pa.Array:
     return allowed
 
 
-def _is_bounded(field: Field) -> bool:
+def is_bounded(field: Field) -> bool:
+    """Return whether a field limits its values."""
     return any(bound is not None for bound in (field.minimum, field.maximum, field.allowed))
 
 

@@ -78,7 +78,7 @@ class Catalog:
 
     def features_of(self, source: str) -> list[FeatureSpec]:
         """Return the features computed from `source`, in a fixed order: by view name, then as written in the view."""
-        return [self.features[f.name] for view in self.views_of(source) for f in view.features]
+        return [self.features[name] for view in self.views_of(source) for name in view.names]
 
     def online_names(self, source: str | None = None) -> list[str]:
         """Return the names of the features kept online, of one source or of all, sorted."""
@@ -115,7 +115,7 @@ class Catalog:
         if reference in self.features:
             return [self.features[reference]]
         if reference in self.views:
-            return [self.features[f.name] for f in self.views[reference].features]
+            return [self.features[name] for name in self.views[reference].names]
         if reference in self.services:
             return self.resolve(references_of(self.services[reference]))
         self._known(reference, [*self.features, *self.views, *self.services], "feature, view or service")
@@ -186,11 +186,11 @@ def _features(views: Iterable[FeatureView]) -> dict[str, FeatureSpec]:
     features: dict[str, FeatureSpec] = {}
     for view in views:
         checks.check_view(view)
-        for item in view.features:
-            if item.name in features:
-                raise Misconfigured(_defined_twice(item.name, features[item.name].view, view.name))
-            features[item.name] = FeatureSpec(
-                name=item.name,
+        for name, item in ((name, listed) for listed in view.features for name in listed.names):
+            if name in features:
+                raise Misconfigured(_defined_twice(name, features[name].view, view.name))
+            features[name] = FeatureSpec(
+                name=name,
                 view=view.name,
                 entity=view.entity.name,
                 join_key=view.entity.join_key,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -29,6 +30,12 @@ UNITS = ("s", "ms", "us")
 #: Columns that answers and history have beside the features.
 RESERVED = frozenset({"entity_id", "event_timestamp", "created_at"})
 _NUMERIC = {DType.FLOAT64, DType.INT64}
+_IS: Mapping[DType, Callable[[Any], bool]] = {
+    DType.FLOAT64: lambda value: type(value) in {int, float} and abs(value) <= sys.float_info.max and float(value) == value,
+    DType.INT64: lambda value: type(value) is int and -(2**63) <= value < 2**63,
+    DType.STRING: lambda value: type(value) is str,
+    DType.BOOL: lambda value: type(value) is bool,
+}
 _MAX_FEATURES = 2**15 - 1  # dictionary codes of feature names are int16
 
 
@@ -88,6 +95,8 @@ def check_parts(view: FeatureView) -> None:
         if not isinstance(item, Field | FeatureFunction):
             called = getattr(item, "__name__", type(item).__name__)
             raise Misconfigured(f"{where} lists {called}, neither a Field nor a feature: put @feature() above a function")
+    if not isinstance(view.where, FeatureFunction | None):
+        raise Misconfigured(f"{where}: where must be one function: put @feature() above it")
 
 
 def check_view(view: FeatureView) -> None:
@@ -116,7 +125,7 @@ def check_one_entity(views: Sequence[FeatureView]) -> None:
                 f"feature views '{other.name}' and '{view.name}' read source '{view.source.name}' as entity "
                 f"'{other.entity.name}' and as entity '{view.entity.name}': a record belongs to one entity, use two sources",
             )
-    for source, count in Counter(v.source.name for v in views for _ in v.features).items():
+    for source, count in Counter(v.source.name for v in views for _ in v.names).items():
         if count > _MAX_FEATURES:
             raise Misconfigured(f"source '{source}' has {count} features: {_MAX_FEATURES} is the most, use two sources")
 
@@ -144,28 +153,47 @@ def check_service(service: FeatureService) -> None:
 
 
 def _check_feature(where: str, item: Field | FeatureFunction, entity: Entity) -> None:
-    check_name(f"{where}: feature", item.name)
-    if item.name in {*RESERVED, entity.join_key}:
-        raise Misconfigured(f"{where}: feature '{item.name}' has the name of a column that answers have anyway: rename it")
-    if isinstance(item, Field):
-        if item.dtype == DType.STRING:
-            raise Misconfigured(
-                f"{where}: feature '{item.name}' is a string, and a feature's value is a number: compute one with @feature",
-            )
-        _check_field(f"{where}, feature '{item.name}'", item)
+    for name in item.names:
+        check_name(f"{where}: feature", name)
+        if name in {*RESERVED, entity.join_key}:
+            raise Misconfigured(f"{where}: feature '{name}' has the name of a column that answers have anyway: rename it")
+    if isinstance(item, Field) and item.dtype == DType.STRING:
+        raise Misconfigured(
+            f"{where}: feature '{item.name}' is a string, and a feature's value is a number: compute one with @feature",
+        )
+    for field in item.fields:
+        _check_field(f"{where}, feature '{field.name}'", field)
 
 
 def _check_long(where: str, view: FeatureView) -> None:
+    if view.where:
+        raise Misconfigured(f"{where}: where needs columns, and records of a Long source have none: use a Wide source")
     for item in view.features:
         if isinstance(item, FeatureFunction):
             raise Misconfigured(
                 f"{where}: feature '{item.name}' is a function, but source '{view.source.name}' is Long, whose records carry "
                 "one finished value each: use a Wide source for functions, or a Field here",
             )
+        if item.default is not None:
+            raise Misconfigured(f"{where}: feature '{item.name}' has a default, but a null of a Long source is a value")
+
+
+def _check_filter(where: str, function: FeatureFunction, records: Wide) -> None:
+    """Check that a view's `where` gives one answer, from columns of the source alone."""
+    if function.outputs:
+        raise Misconfigured(f"{where}: where='{function.name}' has several outputs: it gives true or false")
+    if any(map(_is_limited, function.fields)):
+        raise Misconfigured(f"{where}: where='{function.name}' has limits: it gives true or false")
+    try:
+        dag.check(function, inputs_of(records))
+    except Misconfigured as error:
+        raise Misconfigured(f"{where}: where='{function.name}', which takes columns of its source only: {error}") from None
 
 
 def _check_wide(where: str, view: FeatureView, records: Wide) -> None:
     columns = {field.name: field for field in records.fields}
+    if view.where:
+        _check_filter(where, view.where, records)
     for item in view.features:
         if isinstance(item, Field):
             _check_taken(where, item, columns)
@@ -188,9 +216,9 @@ def _check_taken(where: str, item: Field, columns: Mapping[str, Field]) -> None:
         )
     if column.dtype == DType.STRING:
         raise Misconfigured(f"{where}: field '{item.name}' of its source is a string: compute a number from it with @feature")
-    if _rules(item) not in (_rules(column), (None, None, None)):
+    if _rules(item) not in (_rules(column), (None, None, None, None)):
         raise Misconfigured(
-            f"{where}: feature '{item.name}' has limits of its own: declare them on the source's field",
+            f"{where}: feature '{item.name}' has limits or a default of its own: declare them on the source's field",
         )
 
 
@@ -208,6 +236,9 @@ def _check_distinct(source: str, names: Sequence[str]) -> None:
 def _check_field(where: str, field: Field) -> None:
     if field.dtype not in tuple(DType):
         raise Misconfigured(f"{where}: dtype is {field.dtype!r}, types are {', '.join(DType)}")
+    for bound, limit in (("minimum", field.minimum), ("maximum", field.maximum)):
+        if not isinstance(limit, int | float | None):
+            raise Misconfigured(f"{where}: {bound} {limit!r} is not a number")
     limits = [limit for limit in (field.minimum, field.maximum) if limit is not None]
     if limits and field.dtype not in _NUMERIC:
         raise Misconfigured(f"{where}: minimum and maximum need a number, and it is a {field.dtype}: use allowed=(...)")
@@ -215,6 +246,8 @@ def _check_field(where: str, field: Field) -> None:
         raise Misconfigured(f"{where}: minimum {field.minimum} is not below maximum {field.maximum}, so nothing would pass")
     if field.allowed is not None:
         _check_allowed(where, field.dtype, field.allowed)
+    if field.default is not None:
+        _check_default(where, field, field.default)
 
 
 def _check_allowed(where: str, dtype: DType, allowed: Any) -> None:
@@ -225,5 +258,20 @@ def _check_allowed(where: str, dtype: DType, allowed: Any) -> None:
         raise Misconfigured(f"{where}: allowed values must be of its type, {dtype}")
 
 
-def _rules(field: Field) -> tuple[Any, Any, Any]:
-    return field.minimum, field.maximum, field.allowed
+def _check_default(where: str, field: Field, default: Any) -> None:
+    if field.optional:
+        raise Misconfigured(f"{where}: it is optional and has a default, so that nobody ever sees a null: choose one of them")
+    if not _IS[field.dtype](default):
+        raise Misconfigured(f"{where}: default {default!r} is not of its type, {field.dtype}")
+    below = field.minimum is not None and default < field.minimum
+    above = field.maximum is not None and default > field.maximum
+    if below or above or (field.allowed is not None and default not in field.allowed):
+        raise Misconfigured(f"{where}: default {default!r} is outside its own limits, so it would always be rejected")
+
+
+def _is_limited(field: Field) -> bool:
+    return _rules(field) != (None, None, None, None)
+
+
+def _rules(field: Field) -> tuple[Any, Any, Any, Any]:
+    return field.minimum, field.maximum, field.allowed, field.default

@@ -32,6 +32,8 @@ class Field:
 
     `minimum` and `maximum` (inclusive) and `allowed` reject with `out_of_range`. A null is rejected with
     `missing_field` unless `optional`. As a feature of a view over a long source, null is always a value.
+
+    A source's field may have a `default`, which stands for a missing or null value before anything is checked.
     """
 
     name: str
@@ -40,7 +42,23 @@ class Field:
     minimum: float | None = None
     maximum: float | None = None
     allowed: tuple[str | float, ...] | None = None
+    default: str | float | None = None
     description: str = ""
+
+    @property
+    def required(self) -> bool:
+        """Return whether a record without a value for it is rejected."""
+        return not self.optional and self.default is None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the one feature that this is in a view."""
+        return (self.name,)
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """Return itself, as a function returns the fields of its features."""
+        return (self,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,28 +133,56 @@ class Mode(StrEnum):
 class FeatureFunction:
     """A function whose parameter names are its inputs: columns of the source or other features of the view.
 
-    It computes each event by itself: which events share a batch is chance. `source_hash` is the SHA-256 of its text,
-    empty when that cannot be read.
+    It computes each event by itself: which events share a batch is chance. `outputs` names the features of a function
+    that returns a tuple; without them its value is the feature `name`. `minimum`, `maximum` (inclusive) and `allowed` hold
+    for each of its features. `source_hash` is the SHA-256 of its text, empty when that cannot be read.
     """
 
     name: str
     function: Callable[..., Any]
     mode: Mode
     inputs: tuple[str, ...]
+    outputs: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    allowed: tuple[float, ...] | None = None
     description: str = ""
     source_hash: str = ""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the features that this computes, in the order of its result."""
+        return self.outputs or (self.name,)
 
-def feature(mode: str = "row", *, name: str | None = None) -> Callable[[Callable[..., Any]], FeatureFunction]:
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """Return its features as fields, with the limits of their values."""
+        return tuple(Field(n, minimum=self.minimum, maximum=self.maximum, allowed=self.allowed) for n in self.names)
+
+
+def feature(
+    mode: str = "row",
+    *,
+    name: str | None = None,
+    outputs: Sequence[str] = (),
+    minimum: float | None = None,
+    maximum: float | None = None,
+    allowed: Sequence[float] | None = None,
+) -> Callable[[Callable[..., Any]], FeatureFunction]:
     """Turn a function into a feature: `@feature(mode="pandas") def amount_usd(amount, currency): ...`.
 
     `mode` is `row` (scalars in, one number, bool or None out), `pandas` (Series in, Series of the same length out) or
     `numpy` (arrays in, array of the same length out). The function's name is the feature's name unless given.
     Parameters name columns of the source, among them its join key and times (UTC), or features of the same view, which
     come as doubles. A null comes as None in `row` mode and as NaN otherwise; optional numbers and bools are doubles there.
+
+    With `outputs` it computes several features at once, and returns a tuple with one result for each of these names.
+    A value outside `minimum` and `maximum` (inclusive) or not among `allowed` rejects its event with `out_of_range`.
     """
     if mode not in tuple(Mode):
         raise Misconfigured(f"@feature(mode={mode!r}): modes are {', '.join(Mode)}; write @feature() for row")
+    if isinstance(outputs, str):
+        raise Misconfigured(f"@feature(outputs={outputs!r}): list the names, as outputs=({outputs!r}, ...)")
 
     def decorate(function: Callable[..., Any]) -> FeatureFunction:
         called = str(name or getattr(function, "__name__", ""))
@@ -149,6 +195,10 @@ def feature(mode: str = "row", *, name: str | None = None) -> Callable[[Callable
             function=function,
             mode=Mode(mode),
             inputs=inputs,
+            outputs=tuple(outputs),
+            minimum=minimum,
+            maximum=maximum,
+            allowed=None if allowed is None else tuple(allowed),
             description=inspect.cleandoc(function.__doc__ or ""),
             source_hash=_source_hash(function),
         )
@@ -169,6 +219,9 @@ class FeatureView:
 
     `online` features are kept in Redis as well. A value older than `ttl` is OUTSIDE_MAX_AGE online and does not join
     in the past; no ttl means that values never expire. Feature names are unique in a project.
+
+    `where` is a function of source columns: events for which it is false or null have no rows in this view, and no
+    function of the view sees them. They are no rejects, and other views have their rows all the same.
     """
 
     name: str
@@ -177,9 +230,15 @@ class FeatureView:
     features: Sequence[Field | FeatureFunction]
     online: bool = False
     ttl: timedelta | None = None
+    where: FeatureFunction | None = None
     description: str = ""
     owner: str = ""
     tags: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all features, in the order in which they are listed."""
+        return tuple(name for item in self.features for name in item.names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -10,13 +10,29 @@ from cluster.ingest import dag
 from cluster.registry.definitions import FeatureFunction, feature
 
 
-def made(name: str, *inputs: str) -> FeatureFunction:
-    return feature(name=name)(eval(f"lambda {', '.join(inputs)}: 0"))  # noqa: S307 - a lambda with these parameters
+def made(name: str, *inputs: str, outputs: Sequence[str] = ()) -> FeatureFunction:
+    return feature(name=name, outputs=outputs)(eval(f"lambda {', '.join(inputs)}: 0"))  # noqa: S307 - a lambda with these parameters
 
 
 def test_each_function_comes_after_its_inputs() -> None:
     ordered = dag.order([made("c", "b", "x"), made("b", "a"), made("a", "x")], ["x"])
     assert [f.name for f in ordered] == ["a", "b", "c"]
+
+
+def test_a_function_with_several_outputs_is_in_the_order_once() -> None:
+    split = made("split", "x", outputs=["net", "tax"])
+    ordered = dag.order([made("share", "tax", "net"), made("rest", "net"), split], ["x"])
+    assert [f.name for f in ordered] == ["split", "share", "rest"]
+
+
+def test_an_output_that_is_an_input_is_a_cycle() -> None:
+    with pytest.raises(Misconfigured, match=r"circle: (net -> other -> net|other -> net -> other)"):
+        dag.order([made("split", "other", outputs=["net", "tax"]), made("other", "tax")], ["x"])
+
+
+def test_a_function_with_outputs_is_taken_by_their_names_only() -> None:
+    with pytest.raises(Misconfigured, match="'share' takes 'split', which is neither"):
+        dag.order([made("split", "x", outputs=["net", "tax"]), made("share", "split")], ["x"])
 
 
 def test_the_order_is_the_same_each_time() -> None:
@@ -51,6 +67,12 @@ def test_a_feature_may_not_have_the_name_of_a_column() -> None:
 def test_a_feature_is_defined_once() -> None:
     with pytest.raises(Misconfigured, match="feature 'a' is defined twice"):
         dag.order([made("a", "x"), made("a", "x")], ["x"])
+
+
+@pytest.mark.parametrize("outputs", [("a", "a"), ("b", "x"), ("c", "b")])
+def test_outputs_have_names_of_their_own(outputs: Sequence[str]) -> None:
+    with pytest.raises(Misconfigured, match=r"is defined twice|has the name of a column"):
+        dag.order([made("c", "x"), made("f", "x", outputs=outputs)], ["x"])
 
 
 def starred(*x: float) -> float:

@@ -16,7 +16,7 @@ import pytest
 from cluster.config import IngestConfig, OfflineStoreConfig
 from cluster.dead_letters import DeadLetterService, LocalPartRunner, Place, ReplayProgress, Selection, service
 from cluster.dead_letters.chunks import BROKEN, NO_COLUMNS, NO_SOURCE, NO_TIME, NOT_WHOLE, ONLY_A_PART
-from cluster.dead_letters.service import ONLINE_LATER, Parts
+from cluster.dead_letters.service import NO_ROWS, ONLINE_LATER, Parts
 from cluster.errors import NotFound, Refused, RetryLater, Unreachable
 from cluster.ingest.batch import rejects_table
 from cluster.ingest.merge import newest
@@ -24,7 +24,7 @@ from cluster.ingest.pipeline import SourcePlan
 from cluster.ingest.split import Format, SplitOptions, layout_of, split
 from cluster.records import Headers, Origin, Reason, Records, Rejected
 from cluster.registry.catalog import Catalog, build
-from cluster.registry.definitions import Entity, FeatureView, Field, FileSource, Long, StreamSource
+from cluster.registry.definitions import DType, Entity, FeatureView, Field, FileSource, Long, StreamSource, Wide, feature
 from cluster.stores.duckdb import DuckStore
 from cluster.stores.duckdb_reads import DuckReads
 from cluster.stores.memory_online import MemoryOnlineStore
@@ -220,6 +220,25 @@ def test_what_is_rejected_meanwhile_is_left_for_the_next_replay(world: World) ->
     world.catalog = OLD
     world.read(record("height", 3.0))
     assert list(following)[-1].replayed == 2
+
+
+def orders_catalog(version: int, limit: float | None) -> Catalog:
+    source = StreamSource("events", "t", Wide("user", "at", (Field("amount", maximum=limit), Field("paid", DType.BOOL))))
+    paid = feature(name="is_paid")(lambda paid: paid)
+    view = FeatureView("orders", USER, source, [Field("amount")], online=True, where=paid)
+    return build("p", [view]).registered_as(version)
+
+
+def test_what_no_view_takes_is_told_and_stays_open(world: World) -> None:
+    world.catalog = orders_catalog(1, limit=5)
+    world.read(*(json.dumps({"user": "u", "at": NOW, "amount": 9, "paid": paid}).encode() for paid in (True, False, False)))
+    world.catalog = orders_catalog(2, limit=None)
+    would = list(world.service().try_out(Selection()))[-1]
+    assert (would.replayed, would.skipped, would.taken) == (1, {NO_ROWS: 2}, 0)
+    assert would == world.replay()
+    again = world.replay()
+    assert (again.total, again.replayed, again.skipped) == (2, 0, {NO_ROWS: 2})
+    world.check()
 
 
 def test_a_source_that_is_gone_or_renamed(world: World) -> None:

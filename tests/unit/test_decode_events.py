@@ -119,3 +119,37 @@ def test_a_wide_record_becomes_a_column_for_each_declared_field() -> None:
         "items": ("int64", [2**60 + 1, None]),
         "gift": ("bool", [True, None]),
     }
+
+
+DEFAULTS = Wide(
+    "user_id",
+    "at",
+    (
+        Field("amount", default=1),
+        Field("count", DType.INT64, default=2**53 + 1, minimum=0),
+        Field("currency", DType.STRING, default="EUR", allowed=("EUR", "USD")),
+        Field("paid", DType.BOOL, default=False),
+    ),
+)
+
+
+@pytest.mark.parametrize("left_out", [{}, {"amount": None, "count": None, "currency": None, "paid": None}])
+def test_a_default_stands_for_a_missing_or_null_value(left_out: dict[str, object]) -> None:
+    given = {"user_id": "u", "at": AT, "amount": 5.5, "count": 3, "currency": "USD", "paid": True}
+    events = events_of(DEFAULTS, [{"user_id": "u", "at": AT, **left_out}, given])
+    assert {name: column.to_pylist() for name, column in events.columns.items()} == {
+        "amount": [1.0, 5.5],
+        "count": [2**53 + 1, 3],
+        "currency": ["EUR", "USD"],
+        "paid": [False, True],
+    }
+    assert [column.type for column in events.columns.values()] == [pa.float64(), pa.int64(), pa.string(), pa.bool_()]
+
+
+@pytest.mark.parametrize(("name", "reason"), [("currency", "out_of_range"), ("count", "wrong_type"), ("amount", "wrong_type")])
+def test_a_default_does_not_stand_for_a_wrong_value(name: str, reason: str) -> None:
+    catalog = build("p", [FeatureView("a", USER, StreamSource("s", "topic", DEFAULTS), [Field("amount")])])
+    value = json.dumps({"user_id": "u", "at": AT, name: "CHF"}).encode()
+    raw = Records(7, 8, np.array([7]), [value], np.array([RECEIVED]))
+    _, rejected = compile_decoder(catalog.source("s"), catalog, IngestConfig())(raw, NOW)
+    assert [reject.reason for reject in rejected] == [reason]

@@ -185,6 +185,16 @@ def test_columns_that_are_missing_or_unknown_do_not_matter(catalog: Catalog, tmp
     }
 
 
+def test_a_default_stands_for_an_empty_cell_and_for_a_column_that_is_not_there(tmp_path: Path) -> None:
+    fields = (Field("amount", default=1.5), Field("count", DType.INT64, default=7))
+    source = FileSource("defaults", Wide("user_id", "timestamp", fields))
+    known = build("p", [FeatureView("order", USER, source, [Field("amount")])])
+    decoded = decode(known, write(tmp_path, "user_id,timestamp,amount\nu,2024-05-01,\nu,2024-05-01,2\n"), source)
+    assert decoded.rejected == []
+    columns = {name: array.to_pylist() for name, array in decoded.events.columns.items()}
+    assert columns == {"amount": [1.5, 2.0], "count": [7, 7]}
+
+
 def test_another_delimiter_makes_commas_plain_text(catalog: Catalog, tmp_path: Path) -> None:
     file = write(tmp_path, (HEADER + 'u;1,age,1,2024-05-01\n"u;2",age,1,2024-05-01\n').translate(str.maketrans(",;", ";,")))
     (piece,) = split(file, Format.CSV, SplitOptions(layout_of(LONG), 1 << 20, 1000, delimiter=";"))

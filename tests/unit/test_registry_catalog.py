@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -83,3 +84,11 @@ def test_equal_definitions_have_equal_descriptions_and_changes_show() -> None:
     assert catalog().describe() == catalog().describe()
     assert catalog(number=2).describe() != catalog().describe()
     assert catalog(ttl=None).describe() != catalog().describe()
+
+
+def test_a_filter_is_part_of_what_a_version_is() -> None:
+    view = FeatureView("orders", USER, StreamSource("wide", "wide", Wide("user_id", "at", (Field("amount"),))), [plus(1)])
+    plain, filtered = (build("project", [v]).describe() for v in (view, replace(view, where=plus(2))))
+    assert plain["views"]["orders"]["where"] is None
+    assert filtered["views"]["orders"]["where"]["inputs"] == ["amount"]
+    assert json.loads(json.dumps(filtered)) == filtered

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -129,8 +129,9 @@ def test_a_name_means_one_thing(values: list[object], said: str) -> None:
         (Field("amuont"), "its source has no field 'amuont' to take as a feature; did you mean 'amount'"),
         (Field("currency"), "field 'currency' of its source is a string"),
         (Field("currency", DType.STRING), "feature 'currency' is a string, and a feature's value is a number"),
-        (Field("amount", minimum=3), "feature 'amount' has limits of its own: declare them on the source's field"),
-        (Field("amount", allowed=[1.0]), "feature 'amount' has limits of its own"),  # type: ignore[arg-type]
+        (Field("amount", minimum=3), "feature 'amount' has limits or a default of its own: declare them on the source's field"),
+        (Field("amount", allowed=[1.0]), "feature 'amount' has limits or a default of its own"),  # type: ignore[arg-type]
+        (Field("amount", default=3), "feature 'amount' has limits or a default of its own"),
         (doubled.function, "lists doubled, neither a Field nor a feature: put @feature"),
         ("amount", "lists str, neither a Field nor a feature"),
     ],
@@ -151,6 +152,79 @@ def test_functions_take_the_join_key_and_the_times() -> None:
 
 def test_functions_see_their_own_view_only() -> None:
     assert "takes 'doubled', which is neither" in refused(view(), view(computing("doubled"), name="other"))
+
+
+def split(*outputs: str) -> Any:
+    return feature(name="split", outputs=outputs)(lambda amount: (amount,) * len(outputs))
+
+
+def test_outputs_are_features_by_their_names() -> None:
+    catalog = build("project", [view(split("net", "tax"), doubled), FeatureService("model", ["view:tax"])])
+    assert [f.name for f in catalog.features_of("orders")] == ["net", "tax", "doubled"]
+    assert [f.name for f in catalog.resolve(["view"])] == ["net", "tax", "doubled"]
+    assert [f.name for f in catalog.resolve(["model"])] == ["tax"]
+
+
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        ([split("net", "net")], "feature 'net' is defined twice"),
+        ([split("doubled", "net"), doubled], "feature 'doubled' is defined twice"),
+        ([split("amount", "net")], "feature 'amount' has the name of a column"),
+        ([split("user_id", "net")], "feature 'user_id' has the name of a column that answers have anyway"),
+        ([split("Net", "tax")], "feature 'Net': names are lower case letters"),
+    ],
+)
+def test_outputs_are_checked_like_features(features: Sequence[Any], said: str) -> None:
+    assert said in refused(view(*features))
+
+
+def test_an_output_is_unique_in_the_project() -> None:
+    said = "feature 'tax' is defined in view 'view' and in view 'other'"
+    assert said in refused(view(split("net", "tax")), view(computing("amount", name="tax"), name="other"))
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"minimum": 2, "maximum": 1}, "feature 'total': minimum 2 is not below maximum 1"),
+        ({"allowed": ()}, "feature 'total': allowed must be a tuple of values"),
+        ({"allowed": ("EUR",)}, "feature 'total': allowed values must be of its type, float64"),
+        ({"minimum": "0"}, "feature 'total': minimum '0' is not a number"),
+    ],
+)
+def test_limits_of_functions_make_sense(limits: dict[str, Any], said: str) -> None:
+    assert said in refused(view(feature(name="total", **limits)(lambda amount: amount)))
+
+
+def test_outputs_are_a_list_of_names() -> None:
+    with pytest.raises(Misconfigured, match=r"@feature\(outputs='net'\): list the names"):
+        feature(outputs="net")
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("amount > 1", "feature view 'view': where must be one function: put @feature() above it"),
+        ([computing("amount")], "where must be one function"),
+        (split("net", "tax"), "where='split' has several outputs: it gives true or false"),
+        (feature(name="above", minimum=0)(lambda amount: amount > 1), "where='above' has limits: it gives true or false"),
+        (computing("doubled"), "where='total', which takes columns of its source only: feature 'total' takes 'doubled'"),
+        (computing("amonut"), "did you mean 'amount'?"),
+        (computing(), "feature 'total' takes no inputs"),
+    ],
+)
+def test_a_filter_is_a_function_of_columns(where: Any, said: str) -> None:
+    assert said in refused(view(doubled, where=where))
+
+
+def test_a_filter_is_no_feature() -> None:
+    catalog = build("project", [view(doubled, where=computing("amount", name="amount"))])
+    assert list(catalog.features) == ["doubled"]
+
+
+def test_a_long_source_has_no_filter() -> None:
+    assert "records of a Long source have none" in refused(view(Field("score"), source=LONG, where=computing("value")))
 
 
 def test_a_long_source_has_no_functions() -> None:
@@ -185,6 +259,7 @@ def test_record_fields_are_different(records: Any, said: str) -> None:
         (Field("a", "float"), "dtype is 'float', types are float64, int64, string, bool"),  # type: ignore[arg-type]
         (Field("a", minimum=2, maximum=1), "minimum 2 is not below maximum 1"),
         (Field("a", minimum=float("nan")), "minimum nan"),
+        (Field("a", maximum="9"), "maximum '9' is not a number"),  # type: ignore[arg-type]
         (Field("a", DType.STRING, minimum=1), "minimum and maximum need a number, and it is a string"),
         (Field("a", DType.BOOL, maximum=1), "minimum and maximum need a number, and it is a bool"),
         (Field("a", DType.STRING, allowed="abc"), "allowed must be a tuple of values"),  # type: ignore[arg-type]
@@ -197,6 +272,34 @@ def test_limits_of_fields_make_sense(field: Field, said: str) -> None:
     assert said in refused(replace(WIDE, records=Wide("user_id", "at", (field,))))
     if field.dtype != DType.STRING:
         assert said in refused(view(field, source=LONG))
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        (Field("a", default=1, optional=True), "it is optional and has a default"),
+        (Field("a", default="1"), "default '1' is not of its type, float64"),
+        (Field("a", default=True), "default True is not of its type, float64"),
+        (Field("a", default=float("nan")), "default nan is not of its type, float64"),
+        (Field("a", default=10**400), "is not of its type, float64"),
+        (Field("a", default=2**53 + 1), "is not of its type, float64"),
+        (Field("a", DType.INT64, default=1.0), "default 1.0 is not of its type, int64"),
+        (Field("a", DType.INT64, default=2**63), "is not of its type, int64"),
+        (Field("a", DType.STRING, default=0), "default 0 is not of its type, string"),
+        (Field("a", DType.BOOL, default=0), "default 0 is not of its type, bool"),
+        (Field("a", default=1, minimum=2), "default 1 is outside its own limits"),
+        (Field("a", default=1, maximum=0), "default 1 is outside its own limits"),
+        (Field("a", DType.STRING, default="c", allowed=("a", "b")), "default 'c' is outside its own limits"),
+    ],
+)
+def test_defaults_are_values_that_would_pass(field: Field, said: str) -> None:
+    assert said in refused(replace(WIDE, records=Wide("user_id", "at", (field,))))
+
+
+def test_a_long_source_has_no_defaults() -> None:
+    assert "feature 'score' has a default, but a null of a Long source is a value" in refused(
+        view(Field("score", default=0), source=LONG)
+    )
 
 
 @pytest.mark.parametrize(

@@ -334,6 +334,183 @@ class TestResults:
         assert [found.startswith(detail) for found in details(done).values()] == [True] * 3
 
 
+class TestOutputs:
+    @pytest.mark.parametrize("mode", ["row", "pandas", "numpy"])
+    def test_each_output_is_a_feature_and_an_input(self, mode: str) -> None:
+        def split(amount: Any) -> Any:
+            return amount * 0.75, amount * 0.25
+
+        def whole(net: Any, tax: Any) -> Any:
+            return net + tax
+
+        functions = feature(mode)(whole), feature(mode, outputs=("net", "tax"))(split)
+        done = run(orders(2, amount=[4.0, 8.0]), *functions)
+        assert [values(done, name) for name in ("net", "tax", "whole")] == [[3.0, 6.0], [1.0, 2.0], [4.0, 8.0]]
+        assert done.rows["feature_name"].chunk(0).dictionary.to_pylist() == ["whole", "net", "tax"]
+
+    @pytest.mark.parametrize("result", [(1, None), (np.float32(1), float("nan"))])
+    def test_an_output_may_be_null(self, result: object) -> None:
+        done = run(orders(1), feature(outputs=["a", "b"])(lambda amount: amount and result))
+        assert (values(done, "a"), values(done, "b")) == ([1.0], [None])
+
+    @pytest.mark.parametrize(
+        ("result", "detail"),
+        [
+            (1.0, "f: returned float, not a tuple of 2, for a, b"),
+            (None, "f: returned NoneType, not a tuple of 2, for a, b"),
+            ({"a": 1, "b": 2}, "f: returned dict, not a tuple of 2, for a, b"),
+            ([1, 2], "f: returned list, not a tuple of 2, for a, b"),
+            ((1,), "f: returned a tuple of 1, not a tuple of 2, for a, b"),
+            ((1, "x"), "f: b: returned str, not a number"),
+            (("x", float("inf")), "f: a: returned str, not a number"),
+            ((1, float("inf")), "f: b: infinite value"),
+        ],
+    )
+    def test_anything_but_a_tuple_of_numbers_is_a_fault_of_its_event(self, result: object, detail: str) -> None:
+        f = feature(name="f", outputs=["a", "b"])(lambda amount: result if amount == 2 else (amount, amount))
+        done = run(orders(3, amount=[1.0, 2.0, 3.0]), f)
+        assert details(done) == {1: detail}
+        assert values(done, "a") == values(done, "b") == [1.0, 3.0]
+
+    @pytest.mark.parametrize(
+        ("mode", "function", "detail"),
+        [
+            ("numpy", lambda amount: np.stack([amount, amount]), "f: returned ndarray, not a tuple of 2, for a, b"),
+            ("numpy", lambda amount: (amount, amount, amount), "f: returned a tuple of 3, not a tuple of 2, for a, b"),
+            ("numpy", lambda amount: (amount, amount[:0]), "f: b: returned 0 values for 1 events"),
+            ("pandas", lambda amount: pd.concat([amount, amount], axis=1), "f: returned DataFrame, not a tuple of 2"),
+            ("pandas", lambda amount: (amount, amount.to_numpy()), "f: b: returned ndarray, not a pandas Series"),
+        ],
+    )
+    def test_a_wrong_result_of_a_batch_is_a_fault_of_every_event(
+        self, mode: str, function: Callable[..., Any], detail: str
+    ) -> None:
+        done = run(orders(3), feature(mode, name="f", outputs=["a", "b"])(function))
+        assert done.events == done.rows.num_rows == 0
+        assert [found.startswith(detail) for found in details(done).values()] == [True] * 3
+
+    def test_an_event_at_fault_in_one_output_has_neither(self) -> None:
+        f = feature("numpy", name="f", outputs=["a", "b"])(lambda amount: (amount, 1 / amount))
+        done = run(orders(3, amount=[1.0, 0.0, 2.0]), f)
+        assert details(done) == {1: "f: b: infinite value"}
+        assert (values(done, "a"), values(done, "b")) == ([1.0, 2.0], [1.0, 0.5])
+
+
+class TestWhere:
+    @pytest.mark.parametrize("mode", ["row", "pandas", "numpy"])
+    def test_events_that_are_false_have_no_rows_and_are_no_rejects(self, mode: str) -> None:
+        seen: list[float] = []
+
+        def look(amount: Any) -> Any:
+            seen.extend([amount] if mode == "row" else list(amount))
+            return amount
+
+        above = feature(mode)(lambda amount: amount > 1)
+        view = FeatureView("view", USER, ORDERS, [feature(mode)(look), Field("quantity")], where=above)
+        done = compile_transform(build("project", [view]), "orders")(orders(3, amount=[2.0, 1.0, 3.0], quantity=[1, 2, 3]))
+        assert (done.events, done.faults, seen) == (3, [], [2.0, 3.0])
+        assert values(done, "look") == [2.0, 3.0]
+        assert values(done, "quantity") == [1.0, 3.0]
+        assert done.rows["position"].to_pylist() == [10, 12] * 2
+        assert done.rows["entity_id"].to_pylist() == ["user_0", "user_2"] * 2
+
+    @pytest.mark.parametrize("answer", [False, None, 0, float("nan"), np.bool_(False), pd.NA])
+    def test_null_and_zero_are_false(self, answer: object) -> None:
+        assert chosen(orders(1), feature()(lambda amount: amount and answer)) == []
+
+    @pytest.mark.parametrize("answer", [True, 1, -2.5, np.bool_(True)])
+    def test_any_other_number_is_true(self, answer: object) -> None:
+        assert chosen(orders(1), feature()(lambda amount: amount and answer)) == [10]
+
+    def test_a_null_among_answers_is_false(self) -> None:
+        assert chosen(orders(3, gift=[True, None, False]), feature("pandas")(lambda gift: gift)) == [10]
+
+    def test_other_views_have_their_rows(self) -> None:
+        never = feature()(lambda paid: not paid)
+        views = [FeatureView("a", USER, ORDERS, [total], where=never), FeatureView("b", USER, ORDERS, [Field("amount")])]
+        done = compile_transform(build("project", views), "orders")(orders(2))
+        assert (done.events, values(done, "total"), values(done, "amount")) == (2, [], [1.0, 1.0])
+        assert done.rows["feature_name"].chunk(0).dictionary.to_pylist() == ["total", "amount"]
+
+    def test_an_event_that_no_view_takes_passes_without_rows(self) -> None:
+        view = FeatureView("view", USER, ORDERS, [total, total_log], where=feature()(lambda paid: not paid))
+        done = compile_transform(build("project", [view]), "orders")(orders(2))
+        assert (done.events, done.rows.num_rows, done.faults, done.rows.schema) == (2, 0, [], ROWS_SCHEMA)
+
+    def test_an_event_that_a_filter_fails_for_is_out_of_all_views(self) -> None:
+        fails = feature(name="fails")(lambda amount: 1 / (amount - 1))
+        views = [FeatureView("a", USER, ORDERS, [Field("amount")]), FeatureView("b", USER, ORDERS, [total], where=fails)]
+        done = compile_transform(build("project", views), "orders")(orders(2, amount=[1.0, 2.0]))
+        assert details(done) == {0: "fails: ZeroDivisionError: float division by zero"}
+        assert (done.events, values(done, "amount"), values(done, "total")) == (1, [2.0], [4.0])
+
+    def test_an_event_at_fault_in_one_view_is_not_shown_to_the_filter_of_another(self) -> None:
+        seen: list[float] = []
+        fails = feature(name="fails")(lambda amount: 1 / (amount - 1))
+
+        def look(amount: float) -> bool:
+            seen.append(amount)
+            return True
+
+        views = [FeatureView("a", USER, ORDERS, [fails]), FeatureView("b", USER, ORDERS, [total], where=feature()(look))]
+        done = compile_transform(build("project", views), "orders")(orders(2, amount=[1.0, 2.0]))
+        assert (seen, done.events, values(done, "total")) == ([2.0], 1, [4.0])
+
+
+def chosen(events: Events, where: FeatureFunction) -> list[int]:
+    """Return the positions that have rows; no event may be at fault."""
+    view = FeatureView("view", USER, ORDERS, [Field("amount")], where=where)
+    done = compile_transform(build("project", [view]), "orders")(events)
+    assert (done.events, done.faults) == (len(events), [])
+    positions: list[int] = done.rows["position"].to_pylist()
+    return positions
+
+
+class TestLimits:
+    @pytest.mark.parametrize("mode", ["row", "pandas", "numpy"])
+    @pytest.mark.parametrize(
+        ("limits", "detail"),
+        [
+            ({"minimum": 2}, "'f' is below the minimum of 2"),
+            ({"maximum": 0.5}, "'f' is above the maximum of 0.5"),
+            ({"allowed": [2, 3.5]}, "'f' is not one of the allowed values"),
+        ],
+    )
+    def test_a_value_outside_its_limits_rejects_its_event(self, mode: str, limits: dict[str, Any], detail: str) -> None:
+        below = {"maximum": 0.5}
+        amounts = [0.0, 1.0, 0.5, None] if limits == below else [2.0, 1.0, 3.5, None]
+        done = run(orders(4, discount=amounts), feature(mode, name="f", **limits)(lambda discount: discount))
+        assert done.faults == [(1, Reason.OUT_OF_RANGE, detail)]
+        assert values(done, "f") == [amounts[0], amounts[2], None]
+
+    def test_limits_hold_for_each_output(self) -> None:
+        f = feature(outputs=["a", "b"], maximum=5)(lambda amount: (amount, amount * 2))
+        done = run(orders(3, amount=[1.0, 3.0, 9.0]), f)
+        assert [(event, detail) for event, _, detail in done.faults] == [
+            (1, "'b' is above the maximum of 5"),
+            (2, "'a' is above the maximum of 5"),
+        ]
+        assert (values(done, "a"), values(done, "b")) == ([1.0], [2.0])
+
+    def test_later_functions_do_not_see_what_is_beyond_a_limit(self) -> None:
+        seen: list[float] = []
+
+        def then(first: float) -> float:
+            seen.append(first)
+            return 1 / first
+
+        done = run(orders(3, amount=[0.0, 1.0, 2.0]), feature(name="first", minimum=1)(lambda amount: amount), feature()(then))
+        assert (seen, done.events, values(done, "then")) == ([1.0, 2.0], 2, [1.0, 0.5])
+
+    def test_an_event_that_failed_has_one_fault(self) -> None:
+        f = feature(name="f", outputs=["a", "b"], minimum=0)(lambda amount: (-1, float("inf") if amount else 0))
+        done = run(orders(2, amount=[1.0, 0.0]), f)
+        assert [reason for _, reason, _ in done.faults] == [Reason.TRANSFORM_FAILED, Reason.OUT_OF_RANGE]
+
+    def test_true_and_false_are_allowed_values(self) -> None:
+        assert values(run(orders(1), feature(name="f", allowed=(True,))(lambda paid: paid)), "f") == [1.0]
+
+
 class TestFaults:
     @pytest.mark.parametrize("bad", [[], [0], [6], [2, 3], [0, 1, 2, 3, 4, 5, 6], [1, 4, 6]])
     @pytest.mark.parametrize("mode", ["row", "pandas", "numpy"])

@@ -191,6 +191,46 @@ def test_what_is_broken_is_found_and_nothing_else(world: World, name: str) -> No
         assert found[check][0].startswith(text)
 
 
+def filter_in_version(world: World, version: int) -> None:
+    """Say that a view of this version has a `where`, as the registry does."""
+    views = {"v": {"where": {"name": "paid"}}, "w": {"where": None}}
+    definition = json.dumps({"views": views if version else {"w": {"where": None}}})
+    world.run(f"INSERT INTO registry_versions (version, definition) VALUES ({version}, '{definition}')")
+
+
+def test_events_that_a_filter_left_out_are_accounted_for(world: World) -> None:
+    filter_in_version(world, 2)
+    world.run("UPDATE batches SET events = events + 3, next_position = 28 WHERE first_position = 15")
+    world.run("UPDATE partitions SET next_offset = 28 WHERE next_offset = 25")
+    world.ends["t", 0] = 28
+    assert failing(world.verify()) == {}
+
+
+def test_files_that_a_filter_left_rows_out_of_are_whole(world: World) -> None:
+    filter_in_version(world, 1)
+    world.run(
+        "UPDATE batches SET events = 4, next_position = 5 WHERE source_id = 4", "UPDATE uploads SET rows = 4 WHERE rows = 3"
+    )
+    assert failing(world.verify()) == {}
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_other_versions_have_no_events_without_rows(world: World, version: int) -> None:
+    filter_in_version(world, version)
+    world.run(
+        "UPDATE batches SET events = 9, next_position = 10 WHERE source_id = 3", "DELETE FROM sources WHERE source_id = 2"
+    )
+    world.run("DELETE FROM features WHERE source_id = 2", "DELETE FROM batches WHERE source_id = 2")
+    told = failing(world.verify()).get(ACCOUNT, ())
+    assert told == (() if version else ("t[1]: 8 events are stored, the ledger counts 9",))
+
+
+def test_a_lost_event_shows_although_there_is_a_filter(world: World) -> None:
+    filter_in_version(world, 1)
+    world.run("DELETE FROM features WHERE source_id = 3 AND position = 2")
+    assert failing(world.verify())[ACCOUNT] == ("t[1]: 7 rows are stored, the ledger counts 8",)
+
+
 def test_many_offenders_are_counted_and_ten_are_shown(world: World) -> None:
     world.run("INSERT INTO features FROM features WHERE source_id = 2", 'UPDATE batches SET "rows" = 60 WHERE source_id = 2')
     [once] = [check for check in world.verify().checks if check.offenders]

@@ -73,7 +73,7 @@ class Layout:
 def layout_of(source: AnySource) -> Layout:
     """Return the columns that files for `source` must or may have."""
     records = source.records
-    columns = [Column(f.name, _KINDS[f.dtype], required=not f.optional) for f in getattr(records, "fields", ())]
+    columns = [Column(f.name, _KINDS[f.dtype], required=f.required) for f in getattr(records, "fields", ())]
     if isinstance(records, Long):
         columns += [
             Column(records.entity_id, Kind.IDENTIFIER),
