@@ -95,8 +95,12 @@ class Catalog:
         }
 
     def _with_code(self, view: dict[str, Any]) -> dict[str, Any]:
-        hashed = [{**f, "source_hash": self.code[f["name"]]} if f["name"] in self.code else f for f in view["features"]]
-        return {**view, "features": hashed}
+        return {**view, "features": [self._hashed(f) for f in view["features"]], "where": self._hashed(view["where"])}
+
+    def _hashed(self, described: dict[str, Any] | None) -> dict[str, Any] | None:
+        if described is None or described["name"] not in self.code:
+            return described
+        return {**described, "source_hash": self.code[described["name"]]}
 
     def resolve(self, references: Sequence[str]) -> list[FeatureSpec]:
         """Return the features meant by `feature`, `view:feature`, a view's name or a service's name, in order.

@@ -55,15 +55,19 @@ def _records(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _field(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> Iterator[str]:
-    needed = not new["optional"] and new.get("default") is None
+    needed = _is_required(new)
     if old is None:
         if needed:
             yield "is new and required, and records on their way do not have it; give it a default, or make it optional"
         return
-    if needed and (old["optional"] or old.get("default") is not None):
+    if needed and not _is_required(old):
         yield "may be left out and would be required; give it a default, or leave it optional"
     if (old["dtype"], new["dtype"]) not in {*_WIDER, (new["dtype"], new["dtype"])}:
         yield f"is {old['dtype']} and would be {new['dtype']}; only int64 to float64 is safe: use a new field beside it"
+
+
+def _is_required(field: Mapping[str, Any]) -> bool:
+    return not field["optional"] and field.get("default") is None
 
 
 def _moved_features(old: Description, new: Description) -> Iterator[str]:
@@ -79,4 +83,5 @@ def _moved_features(old: Description, new: Description) -> Iterator[str]:
 
 def _entities(description: Description) -> dict[str, str]:
     views = description["views"]
-    return {body["name"]: views[reference.partition(":")[0]]["entity"] for reference, body in features_of(description).items()}
+    references = (reference.partition(":") for reference in features_of(description))
+    return {name: views[view]["entity"] for view, _, name in references}

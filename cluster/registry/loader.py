@@ -115,7 +115,8 @@ def _lives_under(module: ModuleType, root: Path) -> bool:
 
 def _hashed(catalog: Catalog) -> Catalog:
     """Return the catalog with a hash of each function, and one of everything, the same wherever the repository lies."""
-    functions = [f for view in catalog.views.values() for f in view.features if isinstance(f, FeatureFunction)]
+    found = [f for view in catalog.views.values() for f in (*view.features, view.where)]
+    functions = [f for f in found if isinstance(f, FeatureFunction)]
     catalog = replace(catalog, code={f.name: code_hash(f.function) for f in functions})
     text = json.dumps(catalog.describe(), sort_keys=True)
     return replace(catalog, content_hash=hashlib.sha256(text.encode()).hexdigest())

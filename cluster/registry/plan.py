@@ -42,7 +42,14 @@ def compare(old: Description, new: Description) -> list[Change]:
 
 def features_of(description: Description) -> dict[str, Mapping[str, Any]]:
     """Return every feature of a description by its reference, `view:feature`."""
-    return {f"{view}:{f['name']}": f for view, body in description["views"].items() for f in body["features"]}
+    return {
+        f"{view}:{name}": f for view, body in description["views"].items() for f in body["features"] for name in names_of(f)
+    }
+
+
+def names_of(feature: Mapping[str, Any]) -> Sequence[str]:
+    """Return the features that one entry of a view is."""
+    return feature.get("outputs") or [feature["name"]]
 
 
 def _section(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
@@ -106,9 +113,9 @@ def _dependents(kind: str, name: str, description: Description) -> Iterator[str]
 def downstream_of(feature: str, features: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the features of a view that take `feature`, directly or through others, in the view's order."""
     found = {feature}
-    while more := {f["name"] for f in features if found & set(f.get("inputs", ()))} - found:
+    while more := {name for f in features if found & set(f.get("inputs", ())) for name in names_of(f)} - found:
         found |= more
-    return [f["name"] for f in features if f["name"] in found and f["name"] != feature]
+    return [name for f in features for name in names_of(f) if name in found and name != feature]
 
 
 def _services_with(description: Description, references: set[str]) -> list[str]:

@@ -78,6 +78,13 @@ def test_changed_code_affects_what_takes_the_feature() -> None:
     assert found[0].dependents == ("feature order:squared", "service model")
 
 
+def test_each_output_of_a_function_is_a_feature() -> None:
+    both = feature(name="both", outputs=("doubled", "halved"))(lambda amount: (amount * 2, amount / 2))
+    found = compare(described(), described(replace(VIEW, features=[both, squared, Field("count")])))
+    assert [(c.action, c.name) for c in found] == [(Action.ADDED, "order:halved"), (Action.CHANGED, "order:doubled")]
+    assert found[1].dependents == ("feature order:squared", "service model")
+
+
 def test_a_removed_feature_names_who_had_it() -> None:
     without = described(replace(VIEW, features=[doubled, squared]))
     assert compare(described(), without) == [Change(Action.REMOVED, "feature", "order:count")]
