@@ -12,6 +12,7 @@ from graphlib import CycleError, TopologicalSorter
 from cluster.errors import Misconfigured
 from cluster.registry.definitions import FeatureFunction
 from cluster.registry.names import near_matches
+from cluster.registry.places import at
 
 _PLAIN = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 
@@ -27,21 +28,24 @@ def order(functions: Sequence[FeatureFunction], columns: Iterable[str]) -> tuple
     makers: dict[str, FeatureFunction] = {}
     for function in functions:
         for name in function.names:
-            _check_name(name, known, makers)
+            with at(function):
+                _check_name(name, known, makers)
             makers[name] = function
     for function in functions:
         check(function, known | makers.keys())
     try:
         return _sorted(makers)
     except CycleError as error:
-        path = " -> ".join(error.args[1])
-        raise Misconfigured(f"features need each other in a circle: {path}; break it at one of them") from None
+        path = error.args[1]
+        with at(makers[path[0]]):
+            raise Misconfigured(f"features need each other in a circle: {' -> '.join(path)}; break it at one of them") from None
 
 
 def check(function: FeatureFunction, known: Iterable[str]) -> None:
     """Raise Misconfigured unless `function` can be called with inputs that are `known`, and with nothing else."""
-    _check_callable(function)
-    _check_inputs(function, known)
+    with at(function):
+        _check_callable(function)
+        _check_inputs(function, known)
 
 
 def _sorted(makers: Mapping[str, FeatureFunction]) -> tuple[FeatureFunction, ...]:

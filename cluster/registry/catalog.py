@@ -19,6 +19,7 @@ from cluster.registry.definitions import (
 )
 from cluster.registry.description import describe
 from cluster.registry.names import near_matches
+from cluster.registry.places import at
 
 __all__ = [
     "AnySource",
@@ -151,10 +152,12 @@ def build(project: str, values: Iterable[object]) -> Catalog:
     found = list(_flat(values))
     services = _by_name(found, FeatureService, "feature service")
     for service in services.values():
-        checks.check_service(service)
+        with at(service):
+            checks.check_service(service)
     views = _by_name([*found, *(f for s in services.values() for f in s.features)], FeatureView, "feature view")
     for view in views.values():
-        checks.check_parts(view)
+        with at(view):
+            checks.check_parts(view)
     catalog = Catalog(
         project=project,
         entities=_by_name([*found, *(v.entity for v in views.values())], Entity, "entity"),
@@ -181,18 +184,21 @@ def _by_name(values: Iterable[Any], kind: Any, what: str) -> dict[str, Any]:
     for value in values:
         if not isinstance(value, kind):
             continue
-        if found.setdefault(value.name, value) != value:
-            raise Misconfigured(f"two different definitions of {what} '{value.name}': rename one")
+        if (first := found.setdefault(value.name, value)) != value:
+            with at(value):
+                raise Misconfigured(f"another {what} '{value.name}' is defined at {first.place}: rename one")
     return found
 
 
 def _features(views: Iterable[FeatureView]) -> dict[str, FeatureSpec]:
     features: dict[str, FeatureSpec] = {}
     for view in views:
-        checks.check_view(view)
+        with at(view):
+            checks.check_view(view)
         for name, item in ((name, listed) for listed in view.features for name in listed.names):
             if name in features:
-                raise Misconfigured(_defined_twice(name, features[name].view, view.name))
+                with at(item):
+                    raise Misconfigured(_defined_twice(name, features[name].view, view.name))
             features[name] = FeatureSpec(
                 name=name,
                 view=view.name,
@@ -217,9 +223,11 @@ def _defined_twice(feature: str, first: str, second: str) -> str:
 
 def _check_parts(catalog: Catalog) -> None:
     for entity in catalog.entities.values():
-        checks.check_entity(entity)
+        with at(entity):
+            checks.check_entity(entity)
     for source in catalog.sources.values():
-        checks.check_source(source)
+        with at(source):
+            checks.check_source(source)
     checks.check_topics(catalog.sources.values())
     checks.check_one_entity(list(catalog.views.values()))
 
@@ -227,7 +235,8 @@ def _check_parts(catalog: Catalog) -> None:
 def _check_services(catalog: Catalog) -> None:
     checks.check_references(catalog.features, catalog.views, catalog.services)
     for service in catalog.services.values():
-        try:
-            catalog.resolve(references_of(service))
-        except NotFound as error:
-            raise Misconfigured(f"feature service '{service.name}': {error}") from error
+        with at(service):
+            try:
+                catalog.resolve(references_of(service))
+            except NotFound as error:
+                raise Misconfigured(f"feature service '{service.name}': {error}") from error

@@ -23,6 +23,7 @@ from cluster.registry.definitions import (
     Wide,
 )
 from cluster.registry.names import check_name, check_topic, near_matches
+from cluster.registry.places import at, within
 
 AnySource = StreamSource | FileSource
 
@@ -63,7 +64,8 @@ def check_source(source: AnySource) -> None:
     _check_distinct(source.name, [name for name in record_fields(records) if name is not None])
     if isinstance(records, Wide):
         for field in records.fields:
-            _check_field(f"source '{source.name}', field '{field.name}'", field)
+            with at(field):
+                _check_field(f"source '{source.name}', field '{field.name}'", field)
 
 
 def record_fields(records: Long | Wide) -> list[str | None]:
@@ -77,11 +79,12 @@ def check_topics(sources: Iterable[AnySource]) -> None:
     """Check that no two sources read the same topic: offsets are kept by topic and partition."""
     readers: dict[str, str] = {}
     for source in sources:
-        if isinstance(source, StreamSource) and readers.setdefault(source.topic, source.name) != source.name:
-            raise Misconfigured(
-                f"sources '{readers[source.topic]}' and '{source.name}' both read topic '{source.topic}': "
-                "keep one, several views can share it",
-            )
+        if isinstance(source, StreamSource) and (first := readers.setdefault(source.topic, source.name)) != source.name:
+            with at(source):
+                raise Misconfigured(
+                    f"sources '{first}' and '{source.name}' both read topic '{source.topic}': "
+                    "keep one, several views can share it",
+                )
 
 
 def check_parts(view: FeatureView) -> None:
@@ -108,7 +111,8 @@ def check_view(view: FeatureView) -> None:
     if not view.features:
         raise Misconfigured(f"{where} has no features: list at least one")
     for item in view.features:
-        _check_feature(where, item, view.entity)
+        with at(item):
+            _check_feature(where, item, view.entity)
     if isinstance(view.source.records, Long):
         _check_long(where, view)
     else:
@@ -121,10 +125,12 @@ def check_one_entity(views: Sequence[FeatureView]) -> None:
     for view in views:
         other = first.setdefault(view.source.name, view)
         if other.entity != view.entity:
-            raise Misconfigured(
-                f"feature views '{other.name}' and '{view.name}' read source '{view.source.name}' as entity "
-                f"'{other.entity.name}' and as entity '{view.entity.name}': a record belongs to one entity, use two sources",
-            )
+            with at(view):
+                raise Misconfigured(
+                    f"feature views '{other.name}' and '{view.name}' read source '{view.source.name}' as entity "
+                    f"'{other.entity.name}' and as entity '{view.entity.name}': a record belongs to one entity, use two "
+                    "sources",
+                )
     for source, count in Counter(v.source.name for v in views for _ in v.names).items():
         if count > _MAX_FEATURES:
             raise Misconfigured(f"source '{source}' has {count} features: {_MAX_FEATURES} is the most, use two sources")
@@ -169,13 +175,19 @@ def _check_long(where: str, view: FeatureView) -> None:
     if view.where:
         raise Misconfigured(f"{where}: where needs columns, and records of a Long source have none: use a Wide source")
     for item in view.features:
-        if isinstance(item, FeatureFunction):
-            raise Misconfigured(
-                f"{where}: feature '{item.name}' is a function, but source '{view.source.name}' is Long, whose records carry "
-                "one finished value each: use a Wide source for functions, or a Field here",
-            )
-        if item.default is not None:
-            raise Misconfigured(f"{where}: feature '{item.name}' has a default, but a null of a Long source is a value")
+        with at(item):
+            _check_finished(where, item, view.source.name)
+
+
+def _check_finished(where: str, item: Field | FeatureFunction, source: str) -> None:
+    """Check a feature of a view over a long source."""
+    if isinstance(item, FeatureFunction):
+        raise Misconfigured(
+            f"{where}: feature '{item.name}' is a function, but source '{source}' is Long, whose records carry "
+            "one finished value each: use a Wide source for functions, or a Field here",
+        )
+    if item.default is not None:
+        raise Misconfigured(f"{where}: feature '{item.name}' has a default, but a null of a Long source is a value")
 
 
 def _check_filter(where: str, function: FeatureFunction, records: Wide) -> None:
@@ -184,10 +196,8 @@ def _check_filter(where: str, function: FeatureFunction, records: Wide) -> None:
         raise Misconfigured(f"{where}: where='{function.name}' has several outputs: it gives true or false")
     if any(map(_is_limited, function.fields)):
         raise Misconfigured(f"{where}: where='{function.name}' has limits: it gives true or false")
-    try:
+    with within(f"{where}: where='{function.name}', which takes columns of its source only"):
         dag.check(function, inputs_of(records))
-    except Misconfigured as error:
-        raise Misconfigured(f"{where}: where='{function.name}', which takes columns of its source only: {error}") from None
 
 
 def _check_wide(where: str, view: FeatureView, records: Wide) -> None:
@@ -196,11 +206,10 @@ def _check_wide(where: str, view: FeatureView, records: Wide) -> None:
         _check_filter(where, view.where, records)
     for item in view.features:
         if isinstance(item, Field):
-            _check_taken(where, item, columns)
-    try:
+            with at(item):
+                _check_taken(where, item, columns)
+    with within(where):
         dag.order([f for f in view.features if isinstance(f, FeatureFunction)], inputs_of(records))
-    except Misconfigured as error:
-        raise Misconfigured(f"{where}: {error}") from None
 
 
 def inputs_of(records: Wide) -> list[str]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
 from cluster.errors import Misconfigured
+from cluster.registry.places import here
 
 
 class DType(StrEnum):
@@ -44,6 +45,7 @@ class Field:
     allowed: tuple[str | float, ...] | None = None
     default: str | float | None = None
     description: str = ""
+    place: str = field(default_factory=here, compare=False, repr=False, kw_only=True)  # file:line of its definition
 
     @property
     def required(self) -> bool:
@@ -68,6 +70,7 @@ class Entity:
     name: str
     join_key: str
     description: str = ""
+    place: str = field(default_factory=here, compare=False, repr=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,7 @@ class StreamSource:
     records: Long | Wide
     partitions: int = 2
     description: str = ""
+    place: str = field(default_factory=here, compare=False, repr=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,7 @@ class FileSource:
     name: str
     records: Long | Wide
     description: str = ""
+    place: str = field(default_factory=here, compare=False, repr=False, kw_only=True)
 
 
 class Mode(StrEnum):
@@ -148,6 +153,7 @@ class FeatureFunction:
     allowed: tuple[float, ...] | None = None
     description: str = ""
     source_hash: str = ""
+    place: str = field(default_factory=here, compare=False, repr=False, kw_only=True)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -201,9 +207,15 @@ def feature(
             allowed=None if allowed is None else tuple(allowed),
             description=inspect.cleandoc(function.__doc__ or ""),
             source_hash=_source_hash(function),
+            place=_place_of(function),
         )
 
     return decorate
+
+
+def _place_of(function: Callable[..., Any]) -> str:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else here()
 
 
 def _source_hash(function: Callable[..., Any]) -> str:
@@ -234,6 +246,7 @@ class FeatureView:
     description: str = ""
     owner: str = ""
     tags: tuple[str, ...] = ()
+    place: str = field(default_factory=here, compare=False, repr=False, kw_only=True)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -248,3 +261,4 @@ class FeatureService:
     name: str
     features: Sequence[FeatureView | str]
     description: str = ""
+    place: str = field(default_factory=here, compare=False, repr=False, kw_only=True)

@@ -35,5 +35,5 @@ def describe(value: Any) -> Any:
 
 def _fields(value: Any) -> dict[str, Any]:
     kind = _KINDS.get(type(value), type(value).__name__.lower())
-    left_out = _LEFT_OUT.get(type(value), set())
+    left_out = _LEFT_OUT.get(type(value), set()) | {"place"}
     return {"kind": kind} | {f.name: describe(getattr(value, f.name)) for f in fields(value) if f.name not in left_out}

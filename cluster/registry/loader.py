@@ -19,6 +19,7 @@ from cluster.errors import Misconfigured
 from cluster.registry.catalog import Catalog, build
 from cluster.registry.code_hash import code_hash
 from cluster.registry.definitions import FeatureFunction
+from cluster.registry.places import Misplaced, last_place
 
 #: Ours, when a feature repository is a folder of Raytide's own source tree: loading them twice would make two of each class.
 _OURS = {"actors", "cluster", "featurestore", "generator", "raytide"}
@@ -41,10 +42,8 @@ def load(project: str, definitions: Path) -> Catalog:
         for shipped in modules:
             # By value: workers on other nodes do not have the user's repository.
             cloudpickle.register_pickle_by_value(shipped)
-        try:
+        with _named(definitions):
             return _hashed(build(project, vars(module).values()))
-        except Misconfigured as error:
-            raise Misconfigured(f"{definitions}: {error}") from error
 
 
 def to_bytes(catalog: Catalog) -> bytes:
@@ -72,11 +71,27 @@ def _execute(path: Path) -> ModuleType:
     sys.modules[module.__name__] = module
     try:
         exec(compile(path.read_bytes(), path, "exec"), vars(module))  # noqa: S102 - running the user's code is the point
-    except Misconfigured as error:
-        raise Misconfigured(f"{path}: {error}") from error
+    except Misplaced:
+        raise
+    except SyntaxError as error:
+        place = f"{error.filename}:{error.lineno}" if error.filename else str(path)
+        raise Misplaced(place, f"does not import: SyntaxError: {error.msg}") from error
     except (Exception, SystemExit) as error:
-        raise Misconfigured(f"{path} does not import: {type(error).__name__}: {error}") from error
+        place = last_place(error.__traceback__, str(path.parent)) or str(path)
+        text = str(error) if isinstance(error, Misconfigured) else f"does not import: {type(error).__name__}: {error}"
+        raise Misplaced(place, text) from error
     return module
+
+
+@contextmanager
+def _named(definitions: Path) -> Iterator[None]:
+    """Let an error from inside say at least in which file it is."""
+    try:
+        yield
+    except Misplaced:
+        raise
+    except Misconfigured as error:
+        raise Misconfigured(f"{definitions}: {error}") from error
 
 
 @contextmanager

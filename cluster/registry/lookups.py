@@ -55,9 +55,10 @@ def lookup(
 ) -> Lookup:
     """Read two columns of a small CSV file into a table.
 
-    As in `RATES = lookup("rates.csv", key="currency", value="rate")`. The path is relative to the file that calls this, wherever the process runs. Keys are text and values numbers, unless
-    `key_type` or `value_type` says int64, float64, string or bool. Call it at the top of a module. Raise Misconfigured
-    for a file that is missing, empty or over 10 MB, a column that it lacks, a key that is there twice, a cell of another type.
+    As in `RATES = lookup("rates.csv", key="currency", value="rate")`. The path is relative to the file that calls this,
+    wherever the process runs. Keys are text and values numbers, unless `key_type` or `value_type` says int64, float64,
+    string or bool. Call it at the top of a module. Raise Misconfigured for a file that is missing, empty or over 10 MB, a
+    column that it lacks, a key that is there twice, a cell of another type.
     """
     frame = inspect.currentframe()
     caller = frame.f_back.f_code.co_filename if frame and frame.f_back else ""

@@ -103,9 +103,9 @@ def test_time_units_are_known(records: Long | Wide, unit: Any) -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ([WIDE, replace(WIDE, partitions=3)], "two different definitions of source 'orders'"),
-        ([USER, Entity("user", "customer_id")], "two different definitions of entity 'user'"),
-        ([view(), view(ttl=timedelta(1))], "two different definitions of feature view 'view'"),
+        ([WIDE, replace(WIDE, partitions=3)], "another source 'orders'"),
+        ([USER, Entity("user", "customer_id")], "another entity 'user'"),
+        ([view(), view(ttl=timedelta(1))], "another feature view 'view'"),
         ([view(), view(name="other")], "feature 'doubled' is defined in view 'view' and in view 'other'"),
         ([view(doubled, doubled)], "feature 'doubled' is defined twice"),
         ([view(Field("amount"), Field("amount"))], "lists feature 'amount' twice"),
