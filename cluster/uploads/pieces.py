@@ -70,7 +70,7 @@ def run_piece(  # noqa: PLR0917 - a task's arguments travel by position
     def raw(position: int) -> Raw:
         return decoded.raw(position), None, decoded.around, created_us
 
-    outcome = to_outcome(compile_transform(catalog, source), decoded.events, decoded.rejected, raw)
+    outcome = to_outcome(compile_transform(catalog, source, ingest.transform_timeout_s), decoded.events, decoded.rejected, raw)
     reach(Point.PIECE_COMPUTED)
     span = (piece.first_row, piece.first_row + piece.rows)
     offline.append_upload(upload_id, piece.number, outcome.batch(Origin.upload(upload_id, catalog.version), 0, span))
