@@ -164,6 +164,8 @@ class IngestConfig(Section):
     """A longer record is rejected as `too_large`."""
     max_future_skew_s: Annotated[int, Field(ge=0)] = 300
     """How far a time may lie ahead of this machine's clock before it is rejected."""
+    transform_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds that a call of a feature function may take, for one event or one batch; its calls of a batch have thrice that."""
     max_reject_run: Annotated[int, Field(ge=0)] = 1_000
     """A partition that rejects more records in a row is HALTED, and the batch is not stored; 0 means no limit."""
     max_reject_share: Annotated[float, Field(gt=0, le=1)] = 0.5

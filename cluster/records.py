@@ -105,6 +105,7 @@ class Reason(StrEnum):
     BAD_TIME = "bad_time"
     TIME_IN_FUTURE = "time_in_future"
     TRANSFORM_FAILED = "transform_failed"
+    TRANSFORM_TIMEOUT = "transform_timeout"
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,9 @@ def _of_csv(catalog: Catalog, ingest: IngestConfig, part: Part, now_us: int) -> 
     def raw(row: int) -> Raw:
         return values[row], None, part.around, created_us
 
-    found = to_outcome(compile_transform(catalog, part.source), decoded.events, decoded.rejected, raw)
+    found = to_outcome(
+        compile_transform(catalog, part.source, ingest.transform_timeout_s), decoded.events, decoded.rejected, raw
+    )
     positions = part.records.positions
     return Outcome(found.events, _at(found.rows, positions), _at(found.rejects, positions))
 

@@ -61,7 +61,7 @@ class SourcePlan:
             registry_version=catalog.version,
             online=tuple(catalog.online_names(source)),
             decode=compile_decoder(catalog.source(source), catalog, ingest),
-            transform=compile_transform(catalog, source),
+            transform=compile_transform(catalog, source, ingest.transform_timeout_s),
         )
 
     def run(self, records: Records, now_us: int) -> Outcome:

@@ -54,19 +54,26 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A function, and the limits of its features."""
+    """A function, how long a call of it may take, and the limits of its features."""
 
     function: FeatureFunction
+    timeout_s: float
     limits: tuple[FieldCheck, ...]
 
     @classmethod
-    def of(cls, function: FeatureFunction) -> Step:
+    def of(cls, function: FeatureFunction, timeout_s: float) -> Step:
         """Prepare a function's limits; raise Misconfigured when they cannot be checked."""
-        return cls(function, tuple(FieldCheck(field) for field in function.fields if is_bounded(field)))
+        return cls(function, timeout_s, tuple(FieldCheck(field) for field in function.fields if is_bounded(field)))
+
+    def call(self, events: Chosen, faults: list[Fault]) -> Evaluated:
+        """Return the function's results for events, and add those that it failed at to `faults`."""
+        found = evaluate(self.function, [events.columns[name] for name in self.function.inputs], self.timeout_s)
+        faults += [Fault(int(events.indexes[index]), *why) for index, why in found.faults.items()]
+        return found
 
     def run(self, events: Chosen, faults: list[Fault]) -> Chosen:
         """Return the events with the function's results, and without those at fault, which later functions never see."""
-        found = call(events, self.function, faults)
+        found = self.call(events, faults)
         names = self.function.names
         made = {name: Column.of_doubles(doubles) for name, doubles in zip(names, found.outputs, strict=True)}
         beyond = _beyond(made, self.limits, found.faults)
@@ -80,15 +87,15 @@ class Step:
 class ViewSteps:
     """A view, compiled: `steps` stand in an order in which inputs come first, `features` are what it makes rows of."""
 
-    where: FeatureFunction | None
+    where: Step | None
     steps: tuple[Step, ...]
     features: tuple[str, ...]
 
     @property
     def inputs(self) -> set[str]:
         """Return the names of the columns that it takes, computed ones among them."""
-        functions = [step.function for step in self.steps] + ([self.where] if self.where else [])
-        return {*self.features, *(name for function in functions for name in function.inputs)}
+        steps = [*self.steps, self.where] if self.where else self.steps
+        return {*self.features, *(name for step in steps for name in step.function.inputs)}
 
     def run(self, events: Chosen) -> tuple[Chosen, list[Fault]]:
         """Return the events that have rows in this view, with its features, and the faults of others."""
@@ -102,16 +109,9 @@ class ViewSteps:
         return events, faults
 
 
-def _filtered(events: Chosen, where: FeatureFunction, faults: list[Fault]) -> Chosen:
-    found = call(events, where, faults)
+def _filtered(events: Chosen, where: Step, faults: list[Fault]) -> Chosen:
+    found = where.call(events, faults)
     return events.where(np.nan_to_num(found.outputs[0]) != 0)  # NaN is null, or an event at fault
-
-
-def call(events: Chosen, function: FeatureFunction, faults: list[Fault]) -> Evaluated:
-    """Return a function's results for events, and add those that it failed at to `faults`."""
-    found = evaluate(function, [events.columns[name] for name in function.inputs])
-    faults += [Fault(int(events.indexes[i]), Reason.TRANSFORM_FAILED, detail) for i, detail in found.faults.items()]
-    return found
 
 
 def _beyond(columns: Mapping[str, Column], limits: Sequence[FieldCheck], failed: Collection[int]) -> list[RowFault]:

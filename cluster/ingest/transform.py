@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cluster.ingest import dag
+from cluster.ingest.budget import TIMEOUT_S
 from cluster.ingest.columns import Column, to_double
 from cluster.ingest.steps import Chosen, Fault, Step, ViewSteps
 from cluster.records import ROWS_SCHEMA, Events
@@ -39,18 +40,19 @@ class Transform(Protocol):
         """Return rows for each event that no function failed at."""
 
 
-def compile_transform(catalog: Catalog, source_name: str) -> Transform:
-    """Prepare the features of all views over a source; raise NotFound or Misconfigured."""
+def compile_transform(catalog: Catalog, source_name: str, timeout_s: float = TIMEOUT_S) -> Transform:
+    """Prepare the features of all views over a source, `timeout_s` for a call; raise NotFound or Misconfigured."""
     records = catalog.source(source_name).records
     if not isinstance(records, Wide):
         return transform_long
     columns = inputs_of(records)
-    return WideTransform(records, tuple(_steps(view, columns) for view in catalog.views_of(source_name)))
+    return WideTransform(records, tuple(_compiled(view, columns, timeout_s) for view in catalog.views_of(source_name)))
 
 
-def _steps(view: FeatureView, columns: Iterable[str]) -> ViewSteps:
-    functions = [item for item in view.features if isinstance(item, FeatureFunction)]
-    return ViewSteps(view.where, tuple(map(Step.of, dag.order(functions, columns))), view.names)
+def _compiled(view: FeatureView, columns: Iterable[str], timeout_s: float) -> ViewSteps:
+    functions = dag.order([item for item in view.features if isinstance(item, FeatureFunction)], columns)
+    where = Step.of(view.where, timeout_s) if view.where else None
+    return ViewSteps(where, tuple(Step.of(function, timeout_s) for function in functions), view.names)
 
 
 def transform_long(events: Events) -> Transformed:

@@ -53,10 +53,10 @@ def lookup(
     key_type: str = DType.STRING,
     value_type: str = DType.FLOAT64,
 ) -> Lookup:
-    """Read two columns of a small CSV file into a table.
+    """Read two columns of a small CSV file into a table that functions use like a dictionary.
 
-    As in `RATES = lookup("rates.csv", key="currency", value="rate")`. The path is relative to the file that calls this,
-    wherever the process runs. Keys are text and values numbers, unless `key_type` or `value_type` says int64, float64,
+    `RATES = lookup("rates.csv", key="currency", value="rate")`: the path is relative to the file that calls this, wherever
+    the process runs. Keys are text and values numbers, unless `key_type` or `value_type` says int64, float64,
     string or bool. Call it at the top of a module. Raise Misconfigured for a file that is missing, empty or over 10 MB, a
     column that it lacks, a key that is there twice, a cell of another type.
     """

@@ -62,7 +62,8 @@ def run_piece(catalog: Catalog, ingest: IngestConfig, offline: OfflineStore, upl
     def raw(position: int) -> Raw:
         return decoded.raw(position), None, decoded.around, upload.created_at
 
-    outcome = to_outcome(compile_transform(catalog, upload.source), decoded.events, decoded.rejected, raw)
+    transform = compile_transform(catalog, upload.source, ingest.transform_timeout_s)
+    outcome = to_outcome(transform, decoded.events, decoded.rejected, raw)
     reach(Point.PIECE_COMPUTED)
     span = (piece.first_row, piece.first_row + piece.rows)
     origin = Origin.upload(upload.upload_id, catalog.version)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from cluster.ingest.transform import Transformed, compile_transform
+from cluster.ingest.watchdog import WATCHDOG
 from cluster.records import ROWS_SCHEMA, Events, Reason
 from cluster.registry.catalog import build
 from cluster.registry.definitions import (
@@ -65,9 +67,9 @@ def orders(count: int, **columns: Sequence[Any]) -> Events:
     )
 
 
-def run(events: Events, *features: Field | FeatureFunction) -> Transformed:
+def run(events: Events, *features: Field | FeatureFunction, timeout_s: float = 60) -> Transformed:
     view = FeatureView("view", USER, ORDERS, features)
-    return compile_transform(build("project", [view]), "orders")(events)
+    return compile_transform(build("project", [view]), "orders", timeout_s)(events)
 
 
 def values(done: Transformed, name: str) -> list[float | None]:
@@ -607,3 +609,91 @@ class TestFaults:
         far = replace(events, event_timestamp=pa.array([-(10**18), START], pa.timestamp("us")))
         done = run(far, feature(name="year")(lambda at: at and at.year))
         assert done.rows["value"].to_pylist() == [None, 2026.0]
+
+
+def slow_for(mode: str, bad: Sequence[float]) -> FeatureFunction:
+    """Return a function that never ends for some amounts."""
+
+    def slow(amount: Any) -> Any:
+        while np.isin(amount, bad).any():
+            pass
+        return amount * 2
+
+    return feature(mode)(slow)
+
+
+class TestTimeouts:
+    @pytest.fixture(autouse=True)
+    def on_stuck(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Keep the process when the machine is too busy for such short timeouts."""
+        monkeypatch.setattr(WATCHDOG, "on_stuck", lambda _feature: None)
+
+    def test_an_event_that_a_function_never_ends_for_is_rejected_alone(self) -> None:
+        done = run(orders(6, amount=[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]), slow_for("row", [1, 4]), timeout_s=0.3)
+        said = "slow: not done in time, a call has 0.3 s"
+        assert done.faults == [(1, Reason.TRANSFORM_TIMEOUT, said), (4, Reason.TRANSFORM_TIMEOUT, said)]
+        assert values(done, "slow") == [0.0, 4.0, 6.0, 10.0]
+
+    @pytest.mark.parametrize(("mode", "bad"), [("pandas", [0]), ("pandas", [2_500]), ("numpy", [17, 4_000])])
+    def test_slow_events_of_a_batch_are_found_within_the_budget(self, mode: str, bad: list[int]) -> None:
+        amounts = [float(i) for i in range(5_000)]
+        done = run(orders(5_000, amount=amounts), slow_for(mode, bad), timeout_s=1)
+        said = "slow: not done in time, a call has 1 s"
+        assert done.faults == [(index, Reason.TRANSFORM_TIMEOUT, said) for index in bad]
+        assert values(done, "slow") == [a * 2 for a in amounts if a not in bad]
+
+    @pytest.mark.parametrize("mode", ["row", "pandas", "numpy"])
+    def test_when_the_budget_is_used_up_the_rest_is_rejected(self, mode: str) -> None:
+        started = time.monotonic()
+        done = run(orders(100, amount=[float(i) for i in range(100)]), slow_for(mode, range(10, 100)), timeout_s=0.1)
+        assert time.monotonic() - started < 10
+        assert {reason for _, reason, _ in done.faults} == {Reason.TRANSFORM_TIMEOUT}
+        assert {event for event, _, _ in done.faults} >= set(range(10, 100))
+        assert done.faults[-1].detail == "slow: not computed, the 0.3 s for a batch are used up"
+        assert done.events == 100 - len(done.faults)
+
+    @pytest.mark.parametrize("mode", ["pandas", "numpy"])
+    def test_a_batch_that_is_only_too_large_is_done_in_parts(self, mode: str) -> None:
+        def even(amount: Any) -> Any:
+            time.sleep(0.02 * len(amount))
+            return amount
+
+        done = run(orders(64), feature(mode)(even), timeout_s=1)
+        assert (done.faults, done.events) == ([], 64)
+
+    def test_failures_beside_slow_events_keep_their_reason(self) -> None:
+        def fussy(amount: Any) -> Any:
+            while (amount == 3).any():
+                pass
+            if (amount == 5).any():
+                raise ValueError("five")
+            return amount
+
+        done = run(orders(8, amount=[float(i) for i in range(8)]), feature("numpy")(fussy), timeout_s=0.6)
+        assert [(event, reason) for event, reason, _ in done.faults] == [
+            (3, Reason.TRANSFORM_TIMEOUT),
+            (5, Reason.TRANSFORM_FAILED),
+        ]
+
+    def test_a_slow_filter_and_a_slow_output_are_no_different(self) -> None:
+        where = slow_for("row", [1])
+        pair = feature("row", name="pair", outputs=["a", "b"])(lambda amount: (slow_for("row", [2]).function(amount), amount))
+        view = FeatureView("view", USER, ORDERS, [pair], where=where)
+        done = compile_transform(build("project", [view]), "orders", 0.3)(orders(4, amount=[1.0, 2.0, 3.0, 4.0]))
+        assert [(event, detail.partition(":")[0]) for event, _, detail in done.faults] == [(0, "slow"), (1, "pair")]
+        assert (values(done, "a"), values(done, "b")) == ([6.0, 8.0], [3.0, 4.0])
+
+    def test_an_event_is_computed_once_more_if_it_ended_just_in_time(self) -> None:
+        """Whatever the moment at which calls are ended, each event has its own value or is rejected."""
+
+        def around(amount: float) -> float:
+            end = time.perf_counter() + amount
+            while time.perf_counter() < end:
+                pass
+            return amount
+
+        amounts = [0.0005 * (i % 16) for i in range(200)]
+        for _ in range(5):
+            done = run(orders(200, amount=amounts), feature()(around), timeout_s=0.005)
+            bad = {event for event, _, _ in done.faults}
+            assert values(done, "around") == [a for i, a in enumerate(amounts) if i not in bad]
