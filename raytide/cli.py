@@ -10,7 +10,18 @@ import sys
 import typer
 
 from cluster.errors import BadFile, RaytideError, RetryLater
-from raytide import cli_app, cli_dead_letters, cli_files, cli_partitions, cli_read, cli_rebuild, cli_stack, cli_verify
+from raytide import (
+    cli_app,
+    cli_dead_letters,
+    cli_definitions,
+    cli_files,
+    cli_lineage,
+    cli_partitions,
+    cli_read,
+    cli_rebuild,
+    cli_stack,
+    cli_verify,
+)
 from raytide.cli_output import errors
 
 app = typer.Typer(
@@ -30,6 +41,9 @@ app.command("get-historical")(cli_read.get_historical)
 app.command()(cli_read.sql)
 app.command()(cli_verify.verify)
 app.command("rebuild-online")(cli_rebuild.rebuild_online)
+app.command()(cli_lineage.lineage)
+for kind, plural in cli_definitions.PLURALS.items():
+    app.add_typer(cli_definitions.group(kind), name=plural)
 app.add_typer(cli_dead_letters.app, name="dead-letters")
 app.add_typer(cli_partitions.app, name="partitions")
 app.add_typer(cli_stack.app, name="stack")
