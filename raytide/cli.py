@@ -15,6 +15,7 @@ from raytide import (
     cli_dead_letters,
     cli_definitions,
     cli_files,
+    cli_init,
     cli_lineage,
     cli_partitions,
     cli_read,
@@ -31,6 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(cli_init.init)
 app.command()(cli_app.up)
 app.command()(cli_app.down)
 app.command()(cli_app.status)

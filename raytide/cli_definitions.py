@@ -28,7 +28,7 @@ COLUMNS = {
     DefinitionKind.ENTITY: ("name", "join_key", "views", "description"),
     DefinitionKind.SOURCE: ("name", "type", "topic", "views", "description"),
     DefinitionKind.VIEW: ("name", "entity", "source", "features", "online", "owner", "tags"),
-    DefinitionKind.FEATURE: ("name", "view", "type", "mode", "online", "owner", "tags", "description"),
+    DefinitionKind.FEATURE: ("name", "view", "type", "mode", "online", "owner", "tags"),
     DefinitionKind.SERVICE: ("name", "features", "description"),
 }
 
