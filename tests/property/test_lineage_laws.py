@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -18,11 +18,13 @@ from cluster.lineage.definitions import graph_of
 from cluster.lineage.graph import Graph, Node, NodeKind
 from cluster.lineage.values import Asked, ValueLineage, value_lineage
 from cluster.registry.catalog import build
-from cluster.registry.definitions import Entity, FeatureView, Field, Long, StreamSource
+from cluster.registry.definitions import Entity, FeatureFunction, FeatureView, Field, Long, Mode, StreamSource, Wide
 from cluster.serving.asof import point_in_time
 from cluster.serving.online import Status
 from cluster.stores.duckdb_database import DuckDatabase
 from cluster.stores.duckdb_reads import DuckReads
+
+USER = Entity("user", "user")
 
 # ---- graphs
 
@@ -70,11 +72,49 @@ def test_direct_neighbours_agree_with_each_other(graph: Graph, data: st.DataObje
     assert (other in graph.inputs(node)) == (node in graph.takers(other)) == ((other.id, node.id) in graph.edges)
 
 
+# ---- definitions
+
+COLUMNS = ("c0", "c1", "c2")
+
+
+@st.composite
+def functions(draw: st.DrawFn) -> list[FeatureFunction]:
+    """Function n takes columns and functions below n; they are written in any order."""
+    count = draw(st.integers(1, 6))
+    known = [[*COLUMNS, *(f"f{i}" for i in range(n))] for n in range(count)]
+    inputs = [draw(st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True)) for names in known]
+    made = [FeatureFunction(f"f{n}", _callable(taken), Mode.ROW, tuple(taken)) for n, taken in enumerate(inputs)]
+    return draw(st.permutations(made))
+
+
+def _callable(inputs: list[str]) -> Callable[..., Any]:
+    made: Callable[..., Any] = eval(f"lambda {', '.join(inputs)}: 0")  # noqa: S307 - a function with these parameters
+    return made
+
+
+def needed(name: str, functions: dict[str, FeatureFunction]) -> set[str]:
+    """Return the columns and functions that a function needs, by following its inputs."""
+    below = set(functions[name].inputs)
+    return below.union(*(needed(taken, functions) for taken in below if taken in functions))
+
+
+@given(functions(), st.data())
+def test_a_feature_is_made_from_what_its_functions_take(made: list[FeatureFunction], data: st.DataObject) -> None:
+    records = Wide("user", "at", tuple(Field(name) for name in COLUMNS))
+    graph = graph_of(build("p", [FeatureView("v", USER, StreamSource("s", "t", records), made)]).describe())
+    name = data.draw(st.sampled_from([f.name for f in made]))
+    found = graph.upstream(graph.node(NodeKind.FEATURE, f"v:{name}")).nodes
+    expected = needed(name, {f.name: f for f in made})
+    assert {n.name for n in found if n.kind is NodeKind.COLUMN} == {f"s.{c}" for c in expected if c in COLUMNS}
+    assert {n.name for n in found if n.kind is NodeKind.FEATURE} == {f"v:{f}" for f in {*expected, name} - {*COLUMNS}}
+    assert {n.name for n in found if n.kind is NodeKind.FUNCTION} == {f"v.{f}" for f in {*expected, name} - {*COLUMNS}}
+    assert [n.name for n in found if n.kind in {NodeKind.SOURCE, NodeKind.TOPIC}] == ["t", "s"]
+
+
 # ---- values
 
 TTL, NOW = 5, 25
 SOURCE = StreamSource("s", "t", Long())
-USER = Entity("user", "user")
 PLAIN = FeatureView("v", USER, SOURCE, [Field("plain")])
 SHORT = FeatureView("w", USER, SOURCE, [Field("short")], ttl=timedelta(microseconds=TTL))
 CATALOG = build("p", [PLAIN, SHORT])
