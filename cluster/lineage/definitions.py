@@ -19,7 +19,7 @@ Definition = Mapping[str, Any]
 Part = tuple[Node, list[str]]
 
 #: What is only said about a thing, and what has nodes of its own.
-_ASIDE = {"name", "description", "owner", "tags", "features", "fields", "partitions"}
+_ASIDE = {"name", "description", "owner", "tags", "features", "fields", "partitions", "where"}
 _TIMES = {"join_key": "join key", "event_timestamp": "event time", "created_at": "created at"}
 
 
@@ -32,6 +32,11 @@ def feature_in(graph: Graph, name: str) -> Node | None:
     """Return the node of the feature called `name`, in whichever view it is; None when there is none."""
     features = (node for node in graph.nodes if node.kind is NodeKind.FEATURE)
     return next((node for node in features if node.name.rpartition(":")[2] == name), None)
+
+
+def names_of(item: Definition) -> list[str]:
+    """Return the features that an item of a view gives: the outputs of a function that has several, otherwise its own name."""
+    return item.get("outputs") or [item["name"]]
 
 
 def _parts(definition: Definition) -> Iterator[Part]:
@@ -66,16 +71,26 @@ def _columns(source: Definition) -> Iterator[Part]:
 
 
 def _features(view: Definition, source: Definition) -> Iterator[Part]:
-    computed = {item["name"] for item in view["features"] if item["kind"] == "function"}
+    computed = {name for item in view["features"] if item["kind"] == "function" for name in names_of(item)}
+    filters = list(_filters(view, source))
+    yield from filters
     for item in view["features"]:
-        name = _feature(view, item["name"])
-        if item["name"] not in computed:
-            column = f"{NodeKind.COLUMN}:{_column(source, item['name'])}"
-            yield Node(NodeKind.FEATURE, name, _read_as(view), _digest({**view, "field": item})), [column]
-            continue
-        function = Node(NodeKind.FUNCTION, f"{view['name']}.{item['name']}", item["mode"], _digest(item))
-        yield function, [_input(view, source, taken, computed) for taken in item["inputs"]]
-        yield Node(NodeKind.FEATURE, name, _read_as(view), _digest(view)), [function.id]
+        taken = [node.id for node, _ in filters]
+        if item["kind"] == "function":
+            function = Node(NodeKind.FUNCTION, f"{view['name']}.{item['name']}", item["mode"], _digest(item))
+            yield function, [_input(view, source, name, computed) for name in item["inputs"]]
+            taken, digest = [function.id, *taken], _digest(view)
+        else:
+            taken, digest = [f"{NodeKind.COLUMN}:{_column(source, item['name'])}", *taken], _digest({**view, "field": item})
+        for name in names_of(item):
+            yield Node(NodeKind.FEATURE, _feature(view, name), _read_as(view), digest), taken
+
+
+def _filters(view: Definition, source: Definition) -> Iterator[Part]:
+    """Yield the function that decides which events a view takes, if there is one."""
+    if where := view.get("where"):
+        node = Node(NodeKind.FUNCTION, f"{view['name']}.{where['name']}", f"{where['mode']}, where", _digest(where))
+        yield node, [f"{NodeKind.COLUMN}:{_column(source, name)}" for name in where["inputs"]]
 
 
 def _input(view: Definition, source: Definition, name: str, computed: set[str]) -> str:
@@ -112,9 +127,9 @@ def _meant(reference: str, views: Mapping[str, Definition]) -> Iterator[str]:
     """Yield the ids of the features meant by a view's name, `view:feature` or `feature`."""
     name = reference.rpartition(":")[2]
     for view in views.values():
-        for item in view["features"]:
-            if reference == view["name"] or item["name"] == name:
-                yield f"{NodeKind.FEATURE}:{_feature(view, item['name'])}"
+        for found in (found for item in view["features"] for found in names_of(item)):
+            if reference == view["name"] or found == name:
+                yield f"{NodeKind.FEATURE}:{_feature(view, found)}"
 
 
 def _digest(thing: Definition) -> str:
@@ -122,7 +137,10 @@ def _digest(thing: Definition) -> str:
 
 
 def _decisive(value: Any) -> Any:
-    """Return what decides about values, without what is only said about them."""
+    """Return what decides about values, without what is only said about them.
+
+    What is not set counts as absent: definitions that an older Raytide stored lack what it did not know.
+    """
     if isinstance(value, Mapping):
-        return {key: _decisive(part) for key, part in value.items() if key not in _ASIDE}
+        return {key: _decisive(part) for key, part in value.items() if key not in _ASIDE and part not in (None, [])}
     return [_decisive(part) for part in value] if isinstance(value, list) else value

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from cluster.errors import NotFound, Refused
+from cluster.lineage.definitions import names_of
 from cluster.registry.catalog import Catalog, FeatureSpec
 from cluster.registry.definitions import FeatureView
 from cluster.registry.description import describe
@@ -100,8 +101,10 @@ def _views(catalog: Catalog) -> Iterator[Definition]:
 def _features(catalog: Catalog) -> Iterator[Definition]:
     for spec in catalog.features.values():
         view = catalog.views[spec.view]
-        said = _item(view, spec.name) | {"name": spec.name, "owner": view.owner, "tags": list(view.tags)}
-        yield _definition(DefinitionKind.FEATURE, said, {"type": said["kind"], **_read_as(catalog, spec)})
+        item = _item(view, spec.name)
+        said = item | {"name": spec.name, "owner": view.owner, "tags": list(view.tags)}
+        made = {"type": item["kind"], item["kind"]: item["name"]}
+        yield _definition(DefinitionKind.FEATURE, said, {**made, **_read_as(catalog, spec)})
 
 
 def _services(catalog: Catalog) -> Iterator[Definition]:
@@ -121,7 +124,8 @@ _FINDERS = {
 
 def _item(view: FeatureView, name: str) -> dict[str, Any]:
     """Return the field or function that gives a feature, as plain values."""
-    return next(dict(describe(item)) for item in view.features if item.name == name)
+    found: dict[str, Any] = next(item for item in describe(view)["features"] if name in names_of(item))
+    return found
 
 
 def _read_as(catalog: Catalog, spec: FeatureSpec) -> dict[str, Any]:

@@ -78,6 +78,31 @@ def test_everything_that_is_defined_is_in_the_graph() -> None:
     }
 
 
+def test_a_function_with_several_outputs_and_a_filter_of_events() -> None:
+    definition = json.loads(json.dumps(catalog_of(TOTAL, LOG).describe()))
+    view = definition["views"]["order"]
+    view["features"][0] |= {"name": "sums", "outputs": ["total", "other"]}
+    view["where"] = {"kind": "function", "name": "paid", "mode": "row", "inputs": ["rate"], "source_hash": "1"}
+    graph = graph_of(definition)
+    total = graph.node(NodeKind.FEATURE, "order:total")
+    assert [str(node) for node in graph.inputs(total)] == ["function order.sums", "function order.paid"]
+    assert [str(node) for node in graph.takers(graph.node(NodeKind.FUNCTION, "order.sums"))] == [
+        "feature order:total",
+        "feature order:other",
+    ]
+    assert [str(node) for node in graph.inputs(graph.node(NodeKind.FUNCTION, "order.total_log"))] == ["feature order:total"]
+    assert [str(node) for node in graph.inputs(graph.node(NodeKind.FUNCTION, "order.paid"))] == ["column orders.rate"]
+
+
+def test_what_an_older_raytide_did_not_know_is_no_change() -> None:
+    [old] = stored(catalog_of(TOTAL, LOG))
+    new = json.loads(json.dumps(old))
+    new["definition"]["views"]["order"] |= {"where": None}
+    new["definition"]["views"]["order"]["features"][0] |= {"outputs": []}
+    new["definition"]["sources"]["orders"]["records"]["fields"][0] |= {"default": None}
+    assert [version.change for version in history("total", [old, new])] == [Change.ADDED, Change.SAME]
+
+
 def test_nodes_say_what_they_are() -> None:
     details = {str(node): node.detail for node in graph_of(CATALOG.describe()).nodes}
     assert details["source orders"] == "stream, wide records"

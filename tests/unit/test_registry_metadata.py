@@ -55,6 +55,7 @@ def test_a_feature_says_where_it_belongs_and_how_it_is_made() -> None:
     assert (found.name, found.description, found.owner, found.tags) == ("total", "in euros", "shop", ("money", "live"))
     assert found.facts == {
         "type": "function",
+        "function": "total",
         "view": "order",
         "services": ["model"],
         "entity": "user",
