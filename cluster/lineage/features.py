@@ -65,9 +65,9 @@ class FeatureLineage:
 def feature_meant(catalog: Catalog, reference: str) -> FeatureSpec:
     """Return the feature meant by `view:feature` or `feature`; raise NotFound with near matches, Refused for several."""
     specs = catalog.resolve([reference])
-    if reference not in {specs[0].name, f"{specs[0].view}:{specs[0].name}"}:
+    if reference in catalog.views or reference in catalog.services:
         kind = "view" if reference in catalog.views else "service"
-        raise Refused(f"'{reference}' is a {kind}: name one feature, such as '{specs[0].view}:{specs[0].name}'")
+        raise Refused(f"'{reference}' is a {kind}: name one feature, as `raytide {kind}s describe {reference}` lists them")
     return specs[0]
 
 

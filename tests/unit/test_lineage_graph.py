@@ -47,7 +47,7 @@ ORDER = FeatureView("order", USER, ORDERS, [Field("amount"), TOTAL, LOG, LATE], 
 AGES = FeatureView("person", USER, FILES, [Field("age")])
 MODEL = FeatureService("model", [AGES, "order:total_log"])
 ENSEMBLE = FeatureService("ensemble", ["model", "late"])
-CATALOG = build("p", [ORDER, AGES, MODEL, ENSEMBLE]).registered_as(3)
+CATALOG = build("p", [ORDER, AGES, MODEL, ENSEMBLE, FeatureService("nothing", [])]).registered_as(3)
 
 
 def edges(graph: Graph) -> set[str]:
@@ -135,8 +135,8 @@ def test_a_feature_is_named_with_or_without_its_view() -> None:
     assert feature_meant(CATALOG, "order:total") == feature_meant(CATALOG, "total") == CATALOG.features["total"]
     with pytest.raises(NotFound, match="did you mean 'total'"):
         feature_meant(CATALOG, "totl")
-    for name, kind in (("order", "view"), ("person", "view"), ("model", "service")):
-        with pytest.raises(Refused, match=rf"'{name}' is a {kind}: name one feature, such as '"):
+    for name, kind in (("order", "view"), ("person", "view"), ("model", "service"), ("nothing", "service")):
+        with pytest.raises(Refused, match=f"'{name}' is a {kind}: name one feature, as `raytide {kind}s describe {name}`"):
             feature_meant(CATALOG, name)
 
 
