@@ -32,8 +32,8 @@ DAY = 86_400_000_000
 RECORDS = Wide("user_id", "at", (Field("amount"), Field("rate", DType.INT64)))
 ORDERS = StreamSource("orders", "shop.orders", RECORDS, description="what was bought")
 USER = Entity("user", "user_id", "somebody")
-TOTAL = FeatureFunction("total", lambda amount: amount, Mode.NUMPY, ("amount",), "in euros", "1")
-LOG = FeatureFunction("total_log", lambda total: total, Mode.PANDAS, ("total",), "", "1")
+TOTAL = FeatureFunction("total", lambda amount: amount, Mode.NUMPY, ("amount",), description="in euros", source_hash="1")
+LOG = FeatureFunction("total_log", lambda total: total, Mode.PANDAS, ("total",), source_hash="1")
 AGES = FeatureView("person", USER, FileSource("people", RECORDS), [Field("amount")])
 RATED = replace(TOTAL, function=lambda amount, rate: amount * rate, inputs=("amount", "rate"), source_hash="2")
 ORDER = FeatureView(
