@@ -13,7 +13,10 @@ from cluster.errors import BadFile, RaytideError, RetryLater
 from raytide import (
     cli_app,
     cli_dead_letters,
+    cli_definitions,
     cli_files,
+    cli_init,
+    cli_lineage,
     cli_partitions,
     cli_read,
     cli_rebuild,
@@ -30,6 +33,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(cli_init.init)
 app.command()(cli_registry.plan)
 app.command()(cli_registry.apply)
 app.add_typer(cli_registry.app, name="registry")
@@ -43,6 +47,9 @@ app.command("get-historical")(cli_read.get_historical)
 app.command()(cli_read.sql)
 app.command()(cli_verify.verify)
 app.command("rebuild-online")(cli_rebuild.rebuild_online)
+app.command()(cli_lineage.lineage)
+for kind, plural in cli_definitions.PLURALS.items():
+    app.add_typer(cli_definitions.group(kind), name=plural)
 app.add_typer(cli_dead_letters.app, name="dead-letters")
 app.add_typer(cli_partitions.app, name="partitions")
 app.add_typer(cli_stack.app, name="stack")

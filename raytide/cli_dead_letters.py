@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cluster.dead_letters import DeadLetter, Place, ReplayProgress, Selection
 from cluster.errors import RetryLater
-from raytide.cli_output import Address, Json, connect, errors, output, print_json, print_table
+from raytide.cli_output import Address, Json, connect, errors, output, print_json, print_table, time_text
 from raytide.client import microseconds
 
 app = typer.Typer(help="Rejected records: what they are, and replaying them after a fix.", no_args_is_help=True)
@@ -137,9 +136,9 @@ def _short(letter: DeadLetter) -> dict[str, Any]:
         "reason": letter.reason,
         "detail": letter.detail,
         "registry_version": letter.registry_version,
-        "received_at": _time(letter.received_at),
-        "replayed_at": _time(letter.replayed_at),
-        "record_time": _time(letter.record_time),
+        "received_at": time_text(letter.received_at),
+        "replayed_at": time_text(letter.replayed_at),
+        "record_time": time_text(letter.record_time),
         "payload_bytes": letter.payload_bytes,
     }
 
@@ -150,12 +149,8 @@ def _in_full(letter: DeadLetter) -> dict[str, Any]:
 
 
 def _line(letter: DeadLetter) -> tuple[str | None, ...]:
-    times = _time(letter.received_at), _time(letter.replayed_at)
+    times = time_text(letter.received_at), time_text(letter.replayed_at)
     return (escape(str(letter.place)), escape(letter.source), letter.reason, escape(letter.detail), *times)
-
-
-def _time(micros: int | None) -> str | None:
-    return None if micros is None else datetime.fromtimestamp(micros / 1_000_000, UTC).isoformat()
 
 
 def _readable(payload: bytes | None) -> dict[str, str | None]:

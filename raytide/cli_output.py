@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from raytide.client import RaytideClient
 
 output = Console()
 errors = Console(stderr=True)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Address = Annotated[
     str | None,
@@ -64,12 +66,21 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     return made
 
 
-def _known_address() -> str:
-    file = Path(STATE_FOLDER) / "app.json"
+def started_here() -> str:
+    """Return the address of the app that was started in this folder; empty when there is none."""
     try:
-        address: str = json.loads(file.read_text(encoding="utf-8"))["gateway"]
+        address: str = json.loads((Path(STATE_FOLDER) / "app.json").read_text(encoding="utf-8"))["gateway"]
     except FileNotFoundError:
-        address = ""
-    if not address:
+        return ""
+    return address
+
+
+def time_text(micros: int | None) -> str | None:
+    """Return a time in µs as text, in UTC."""
+    return None if micros is None else (EPOCH + timedelta(microseconds=micros)).isoformat()
+
+
+def _known_address() -> str:
+    if not (address := started_here()):
         raise Unreachable(f"no app runs in {os.getcwd()}: start one with `raytide up`, or name its gateway with --address")  # noqa: PTH109 - for the message
     return address

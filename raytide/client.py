@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +24,7 @@ from featurestore.v1 import admin_pb2, admin_pb2_grpc, features_pb2, features_pb
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from cluster.dead_letters import DeadLetter, Place, ReplayProgress, Selection
-from cluster.errors import BadFile, Refused, RetryLater
+from cluster.errors import BadFile, RetryLater
 from cluster.gateway.arrow import from_chunks, to_chunks
 from cluster.gateway.convert import (
     online_from_proto,
@@ -46,9 +46,11 @@ from cluster.resets import ResetAnswer, ResetRequest
 from cluster.status import OnlineReport, PartitionReport, StatusReport
 from cluster.stores.ports import UploadState
 from raytide.answers import OnlineFeatures, UploadProgressView, UploadView
+from raytide.registry_client import RegistryClient
+from raytide.times import microseconds
 from raytide.transfer import FileMessages, describe
 
-__all__ = ["OnlineFeatures", "RaytideClient", "UploadProgressView", "UploadView"]
+__all__ = ["OnlineFeatures", "RaytideClient", "UploadProgressView", "UploadView", "microseconds"]
 
 OPTIONS = (
     # An online answer has no limit of its own; what is asked for bounds it.
@@ -57,7 +59,6 @@ OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
 )
 ATTEMPTS = 3
-US_PER_S = 1_000_000
 STATUS_NAMES = {number: name.removeprefix("FEATURE_STATUS_") for name, number in features_pb2.FeatureStatus.items()}
 
 
@@ -77,6 +78,8 @@ class RaytideClient:
         self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
         self._features = features_pb2_grpc.FeatureServiceStub(self._channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
+        #: What is defined, and where features and values come from.
+        self.registry = RegistryClient(self._channel, self._read)
 
     def __enter__(self) -> Self:
         return self
@@ -271,16 +274,3 @@ def _historical(
     yield features_pb2.GetHistoricalFeaturesRequest(header=header)
     for chunk in to_chunks(rows):
         yield features_pb2.GetHistoricalFeaturesRequest(entity_rows=chunk)
-
-
-def microseconds(time: datetime | str | None, name: str) -> int | None:
-    """Return a time in µs, UTC if without an offset; raise Refused, naming the argument, when a text is none."""
-    if time is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(time) if isinstance(time, str) else time
-    except ValueError:
-        raise Refused(f"{name} is not a time: write it like 2026-01-31T12:00:00Z") from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    whole = int(moment.replace(microsecond=0).timestamp())
-    return whole * US_PER_S + moment.microsecond

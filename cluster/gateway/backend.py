@@ -13,6 +13,7 @@ from cluster.resets import ResetAnswer, ResetRequest
 from cluster.status import OnlineReport, PartitionReport, StatusReport
 from cluster.stores.ports import OnlineStore, Upload
 from cluster.uploads.messages import UploadHeader, UploadProgress
+from cluster.verify.report import Reads
 
 
 class Uploads(Protocol):
@@ -26,7 +27,7 @@ class Uploads(Protocol):
         """
 
 
-class Offline(Protocol):
+class Offline(Reads, Protocol):
     """The reads of history that need nothing but the writer."""
 
     def get_upload(self, upload_id: str, /) -> Upload:

@@ -191,6 +191,9 @@ class Twin:
             raise Refused("only SELECT is allowed: this statement writes")
         return self.table
 
+    def query(self, _sql: str, _parameters: Sequence[Any] = ()) -> pa.Table:
+        return self.table
+
     def historical(
         self, entity_rows: pa.Table, references: Sequence[str], known_at_us: int | None, *, full_names: bool
     ) -> pa.Table:
@@ -865,7 +868,7 @@ def test_a_host_that_is_not_ours_is_a_configuration_error() -> None:
 def test_reflection_lists_the_services(channel: grpc.Channel) -> None:
     listed = set(ProtoReflectionDescriptorDatabase(channel).get_services())
     assert listed >= {*SERVICES, "grpc.health.v1.Health"}
-    assert set(SERVICES) == {f"featurestore.v1.{name}Service" for name in ("Ingest", "Feature", "Admin")}
+    assert set(SERVICES) == {f"featurestore.v1.{name}Service" for name in ("Ingest", "Feature", "Admin", "Registry")}
 
 
 def test_health_says_serving_and_then_not(twin: Twin) -> None:
