@@ -42,6 +42,10 @@ class Point(StrEnum):
     BEFORE_PUBLISHING = "upload.before_publishing"
     PUBLISHING = "upload.publishing"
     DONE = "upload.done"
+    BACKFILL_COMPUTED = "backfill.computed"
+    BACKFILL_IN_TRANSACTION = "writer.backfill_in_transaction"
+    BACKFILL_COMMITTED = "writer.backfill_committed"
+    BACKFILL_PUBLISHED = "backfill.published"
 
 
 def reach(point: Point) -> None:
