@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cluster.errors import Refused
+from cluster.errors import Refused, RetryLater
 from cluster.ingest.ledger import check_batch
 from cluster.records import Batch, Origin, SourceKind
 
@@ -129,7 +129,7 @@ class Changes:
 
 
 def is_behind(backfill: Backfill, batch: Batch) -> bool:
-    """Return whether a chunk is in history already; raise Refused for one that may not be stored."""
+    """Return whether a chunk is in history already; raise Refused or RetryLater for one that may not be stored."""
     check_batch(batch)
     origin = batch.origin
     part = backfill.part(str(origin.topic), int(origin.partition or 0))
@@ -139,8 +139,10 @@ def is_behind(backfill: Backfill, batch: Batch) -> bool:
         return True
     if backfill.state is not BackfillState.RUNNING:
         raise Refused(f"backfill {backfill.backfill_id} is {backfill.state}: the same command lets it go on")
-    if batch.first != part.next or batch.next > part.end:
-        raise Refused(f"{part.name}: [{batch.first}, {batch.next}) does not follow on {part.next}: somebody else is at it")
+    if batch.next > part.end:
+        raise Refused(f"{part.name}: [{batch.first}, {batch.next}) goes beyond {part.end}; this is a fault of its sender")
+    if batch.first != part.next:  # a task that was given up for dead, and this one
+        raise RetryLater(f"{part.name}: [{batch.first}, {batch.next}) does not follow on {part.next}: somebody else is at it")
     return False
 
 

@@ -146,47 +146,47 @@ class DuckStore:
             self._replays.finish(replay_id)
 
     def open_backfill(self, asked: Backfill) -> Backfill:
-        """See OfflineStore."""
+        """See BackfillStore."""
         with self._health.guard(f"backfill of {asked.view}"):
             return self._backfills.open(asked)
 
     def backfill_positions(self, backfill_id: str, topic: str, partition: int, first: int, following: int) -> NDArray[np.int64]:
-        """See OfflineStore."""
+        """See BackfillStore."""
         with self._health.guard(f"backfill {backfill_id}"):
             return self._backfills.old_positions(backfill_id, topic, partition, first, following)
 
     def commit_backfill(self, backfill_id: str, batch: Batch) -> Backfill:
-        """See OfflineStore."""
+        """See BackfillStore."""
         with self._health.guard(f"a chunk of backfill {backfill_id}"):
             return self._backfills.commit(backfill_id, batch)
 
     def backfill_changes(self, backfill_id: str, topic: str, partition: int) -> Changes:
-        """See OfflineStore."""
+        """See BackfillStore."""
         with self._health.guard(f"changes of backfill {backfill_id}"):
             return self._backfills.changes(backfill_id, topic, partition)
 
     def publish_backfill(self, backfill_id: str, topic: str, partition: int, up_to: int) -> Backfill:
-        """See OfflineStore."""
+        """See BackfillStore."""
         with self._health.guard(f"backfill {backfill_id}"):
             return self._backfills.published(backfill_id, topic, partition, up_to)
 
     def end_backfill(self, backfill_id: str, state: BackfillState, note: str = "") -> Backfill:
-        """See OfflineStore."""
+        """See BackfillStore."""
         with self._health.guard(f"backfill {backfill_id}"):
             return self._backfills.end(backfill_id, state, note)
 
     def get_backfill(self, backfill_id: str) -> Backfill:
-        """See OfflineStore."""
+        """See BackfillStore."""
         with self._health.guard(f"backfill {backfill_id}"):
             return self._backfills.get(backfill_id)
 
     def list_backfills(self, limit: int = 100) -> list[Backfill]:
-        """See OfflineStore."""
+        """See BackfillStore."""
         with self._health.guard("list of backfills"):
             return self._backfills.newest(limit)
 
     def unpublished_backfills(self) -> list[Backfill]:
-        """See OfflineStore."""
+        """See BackfillStore."""
         with self._health.guard("list of backfills"):
             return self._backfills.unpublished()
 

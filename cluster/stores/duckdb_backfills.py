@@ -50,7 +50,7 @@ class BackfillTable:
         self._lock = threading.Lock()
 
     def open(self, asked: Backfill) -> Backfill:
-        """See OfflineStore.open_backfill."""
+        """See BackfillStore.open_backfill."""
         with self._lock:
             known = may_start(asked, self._read("state <> 'DONE'"))
             with transaction(self._cursor):
@@ -61,7 +61,7 @@ class BackfillTable:
             return self._get((known or asked).backfill_id)
 
     def commit(self, backfill_id: str, batch: Batch) -> Backfill:
-        """See OfflineStore.commit_backfill."""
+        """See BackfillStore.commit_backfill."""
         with self._lock:
             known = self._get(backfill_id)
             if not is_behind(known, batch):
@@ -69,13 +69,13 @@ class BackfillTable:
             return self._get(backfill_id)
 
     def old_positions(self, backfill_id: str, topic: str, partition: int, first: int, following: int) -> NDArray[np.int64]:
-        """See OfflineStore.backfill_positions."""
+        """See BackfillStore.backfill_positions."""
         with self._lock:
             known = self._get(backfill_id)
             return old_positions(self._cursor, known, known.part(topic, partition), first, following)
 
     def changes(self, backfill_id: str, topic: str, partition: int) -> Changes:
-        """See OfflineStore.backfill_changes."""
+        """See BackfillStore.backfill_changes."""
         with self._lock:
             known = self._get(backfill_id)
             part = known.part(topic, partition)
@@ -83,13 +83,13 @@ class BackfillTable:
             return changes(self._cursor, known, part, self._sources.find(known.origin(part)) or 0)
 
     def published(self, backfill_id: str, topic: str, partition: int, up_to: int) -> Backfill:
-        """See OfflineStore.publish_backfill."""
+        """See BackfillStore.publish_backfill."""
         with self._lock:
             run(self._cursor, _SET_PUBLISHED, [up_to, backfill_id, topic, partition])
             return self._get(backfill_id)
 
     def end(self, backfill_id: str, state: BackfillState, note: str) -> Backfill:
-        """See OfflineStore.end_backfill."""
+        """See BackfillStore.end_backfill."""
         with self._lock:
             known = self._get(backfill_id)
             if known.state is BackfillState.RUNNING:

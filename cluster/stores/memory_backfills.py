@@ -36,7 +36,7 @@ class MemoryBackfills:
                 yield origin, row
 
     def open(self, asked: Backfill) -> Backfill:
-        """See OfflineStore.open_backfill."""
+        """See BackfillStore.open_backfill."""
         known = may_start(asked, list(self.known.values()))
         if known is None:
             now = self._now_us()
@@ -44,7 +44,7 @@ class MemoryBackfills:
         return self._keep(replace(known, state=BackfillState.RUNNING, holder=asked.holder, note="", updated_at=self._now_us()))
 
     def positions(self, backfill_id: str, topic: str, partition: int, first: int, following: int) -> NDArray[np.int64]:
-        """See OfflineStore.backfill_positions."""
+        """See BackfillStore.backfill_positions."""
         known = self.get(backfill_id)
         found = {
             row["position"]
@@ -55,7 +55,7 @@ class MemoryBackfills:
         return np.array(sorted(found), np.int64)
 
     def commit(self, backfill_id: str, batch: Batch) -> Backfill:
-        """See OfflineStore.commit_backfill."""
+        """See BackfillStore.commit_backfill."""
         known = self.get(backfill_id)
         if is_behind(known, batch):
             return known
@@ -64,7 +64,7 @@ class MemoryBackfills:
         return self._keep(known.with_part(stored.after(part, batch.next)))
 
     def changes(self, backfill_id: str, topic: str, partition: int) -> Changes:
-        """See OfflineStore.backfill_changes."""
+        """See BackfillStore.backfill_changes."""
         known = self.get(backfill_id)
         part = known.part(topic, partition)
         origin, span = known.origin(part), range(part.published, part.next)
@@ -75,13 +75,13 @@ class MemoryBackfills:
         return Changes(_table(gone.values()), _table([*fresh.values(), *left.values()]))
 
     def published(self, backfill_id: str, topic: str, partition: int, up_to: int) -> Backfill:
-        """See OfflineStore.publish_backfill."""
+        """See BackfillStore.publish_backfill."""
         known = self.get(backfill_id)
         part = known.part(topic, partition)
         return self._keep(known.with_part(replace(part, published=max(part.published, up_to))))
 
     def end(self, backfill_id: str, state: BackfillState, note: str) -> Backfill:
-        """See OfflineStore.end_backfill."""
+        """See BackfillStore.end_backfill."""
         known = self.get(backfill_id)
         if known.state is not BackfillState.RUNNING:
             return known

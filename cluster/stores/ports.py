@@ -173,7 +173,7 @@ class OfflineStore(Protocol):
     """History, ledger, quarantine and uploads: what the writer owns.
 
     Caller: partition actors (`open_partition`, `commit`), the upload service (`*upload*`), the service of dead letters
-    (`*replay*`), backfills (`*backfill*`), the gateway (reads).
+    (`*replay*`), the gateway (reads).
     Every method can be called again after a lost answer.
     """
 
@@ -241,6 +241,25 @@ class OfflineStore(Protocol):
     def finish_replay(self, replay_id: str) -> None:
         """Note that the newest values of a replay are online."""
 
+    def get_upload(self, upload_id: str) -> Upload:
+        """Return an upload; raise NotFound."""
+
+    def list_uploads(self, limit: int = 100) -> list[Upload]:
+        """Return uploads, newest first."""
+
+    def query(self, sql: str, parameters: Sequence[Any] = (), *, max_rows: int | None = None) -> pa.Table:
+        """Run a read of ours on a read cursor."""
+
+    def sql(self, statement: str) -> pa.Table:
+        """Run a user's read-only statement, without access to files, network or settings; Refused otherwise."""
+
+
+class BackfillStore(Protocol):
+    """The offline store, as backfills see it: what they replace in history, and how far each is.
+
+    Caller: the backfill service and its tasks. Every method can be called again after a lost answer.
+    """
+
     def open_backfill(self, asked: Backfill) -> Backfill:
         """Start a backfill, or let the unfinished one go on that asks for the same; raise Refused while that runs."""
 
@@ -253,7 +272,7 @@ class OfflineStore(Protocol):
         `batch` decides about the positions of its rows and its rejects: what history has of them and the view, made under
         older definitions, is superseded, and its rows take their place. What came under the same or newer definitions
         stays, and so do open rejects; `batch`'s own are not stored. A chunk that is in history already is done. Raise
-        Refused when the backfill does not run, or is elsewhere.
+        Refused when the backfill does not run, RetryLater when it is elsewhere.
         """
 
     def backfill_changes(self, backfill_id: str, topic: str, partition: int) -> Changes:
@@ -273,15 +292,3 @@ class OfflineStore(Protocol):
 
     def unpublished_backfills(self) -> list[Backfill]:
         """Return those of which something is in history and not online."""
-
-    def get_upload(self, upload_id: str) -> Upload:
-        """Return an upload; raise NotFound."""
-
-    def list_uploads(self, limit: int = 100) -> list[Upload]:
-        """Return uploads, newest first."""
-
-    def query(self, sql: str, parameters: Sequence[Any] = (), *, max_rows: int | None = None) -> pa.Table:
-        """Run a read of ours on a read cursor."""
-
-    def sql(self, statement: str) -> pa.Table:
-        """Run a user's read-only statement, without access to files, network or settings; Refused otherwise."""
