@@ -21,10 +21,11 @@ ONCE = "each position is stored once"
 INSIDE = "positions lie inside the ledger"
 ACCOUNT = "rows and rejects account for each event"
 REPLAYED = "replayed rejects have their rows, and no others"
+BACKFILLED = "backfilled records are read under one version"
 UPLOADS = "uploads are whole"
 NEWEST = "online values are the newest in history"
 HISTORY = "online values are all in history"
-ALL = [LEDGER, KAFKA, SOURCES, ONCE, INSIDE, ACCOUNT, REPLAYED, UPLOADS, NEWEST, HISTORY]
+ALL = [LEDGER, KAFKA, SOURCES, ONCE, INSIDE, ACCOUNT, REPLAYED, BACKFILLED, UPLOADS, NEWEST, HISTORY]
 
 
 class FakeClock:

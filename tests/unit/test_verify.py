@@ -13,6 +13,7 @@ from cluster.stores.memory_online import MemoryOnlineStore
 from cluster.verify import newest, verify
 from tests.verify_world import (
     ACCOUNT,
+    BACKFILLED,
     HISTORY,
     INSIDE,
     KAFKA,
@@ -46,6 +47,7 @@ def test_a_healthy_store(world: World) -> None:
         INSIDE: 9 + 10 + 8 + 1,
         ACCOUNT: 9 + 10 + 8 + 3 + 2,
         REPLAYED: 0,
+        BACKFILLED: 0,
         UPLOADS: 3,
         NEWEST: 4 + 4 + 4,
         HISTORY: 8,
