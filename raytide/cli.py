@@ -10,7 +10,17 @@ import sys
 import typer
 
 from cluster.errors import BadFile, RaytideError, RetryLater
-from raytide import cli_app, cli_dead_letters, cli_files, cli_partitions, cli_read, cli_rebuild, cli_stack, cli_verify
+from raytide import (
+    cli_app,
+    cli_backfill,
+    cli_dead_letters,
+    cli_files,
+    cli_partitions,
+    cli_read,
+    cli_rebuild,
+    cli_stack,
+    cli_verify,
+)
 from raytide.cli_output import errors
 
 app = typer.Typer(
@@ -31,6 +41,7 @@ app.command()(cli_read.sql)
 app.command()(cli_verify.verify)
 app.command("rebuild-online")(cli_rebuild.rebuild_online)
 app.add_typer(cli_dead_letters.app, name="dead-letters")
+app.add_typer(cli_backfill.app, name="backfill")
 app.add_typer(cli_partitions.app, name="partitions")
 app.add_typer(cli_stack.app, name="stack")
 
