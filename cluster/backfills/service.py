@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -98,7 +98,7 @@ class BackfillService:
         planned = self.plan(asked)
         yield BackfillProgress(planned.backfill, planned.left, dry_run=True)
 
-    def run(self, asked: Asked) -> Iterator[BackfillProgress]:
+    def run(self, asked: Asked) -> Generator[BackfillProgress, None, None]:
         """Start a backfill, or go on with the unfinished one that asks for the same; yield how far it is.
 
         Closing the iterator stops it. Raise Refused when it runs already, RetryLater when a store stays away or the gateway
@@ -166,14 +166,14 @@ class BackfillService:
         try:
             running = [pool.submit(self._take_to_its_end, catalog, opened, part, ended) for part in opened.parts]
             while not _all_done(running):
-                self._check_stop()
                 yield self._patiently(ended)(self._parts.history.get_backfill, opened.backfill_id)
+            self._check_stop()  # which ends the threads early
         finally:
             ended.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _take_to_its_end(self, catalog: Catalog, opened: Backfill, part: BackfillPart, ended: threading.Event) -> None:
-        while not ended.is_set():
+        while not (ended.is_set() or self._stop.is_set()):
             now = self._patiently(ended)(self._parts.history.get_backfill, opened.backfill_id)
             mine = now.part(*part.key)
             if now.state is not BackfillState.RUNNING or mine.published >= mine.end:

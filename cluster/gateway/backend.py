@@ -58,7 +58,7 @@ class DeadLetters(Protocol):
 
 
 class Backfills(Protocol):
-    """Features of the past; see cluster.backfills. Raises Refused or NotFound, the sentence starting with the argument's name."""
+    """Features of the past; see cluster.backfills. Raises Refused or NotFound, the sentence starting with the argument."""
 
     def run(self, asked: Asked, /) -> Iterator[BackfillProgress]:
         """Recompute a view's features for a range of event time; yield how far that is. Closing the iterator stops it."""

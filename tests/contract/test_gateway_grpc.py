@@ -908,7 +908,7 @@ def test_a_host_that_is_not_ours_is_a_configuration_error() -> None:
 def test_reflection_lists_the_services(channel: grpc.Channel) -> None:
     listed = set(ProtoReflectionDescriptorDatabase(channel).get_services())
     assert listed >= {*SERVICES, "grpc.health.v1.Health"}
-    assert set(SERVICES) == {f"featurestore.v1.{name}Service" for name in ("Ingest", "Feature", "Admin")}
+    assert set(SERVICES) == {f"featurestore.v1.{name}Service" for name in ("Ingest", "Feature", "Admin", "Backfill")}
 
 
 def test_health_says_serving_and_then_not(twin: Twin) -> None:
