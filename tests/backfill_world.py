@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from cluster.backfills import Asked, BackfillProgress, BackfillService, LocalStretchRunner
 from cluster.backfills.service import Parts
 from cluster.config import IngestConfig, OfflineStoreConfig
+from cluster.ingest.backfills import Backfill, BackfillState
 from cluster.ingest.merge import newest
 from cluster.ingest.pipeline import SourcePlan
 from cluster.rebuild import FULL
@@ -123,6 +124,19 @@ class BackfillWorld:
     def backfill(self, since: int = 0, until: int = 10**9, view: str = "scores") -> BackfillProgress:
         """Run one to its end; times are µs after NOW."""
         return list(self.service().run(Asked(view, NOW + since, NOW + until)))[-1]
+
+    def crawl(self, since: int, until: int, partitions: Iterable[int] = (0, 1)) -> Backfill:
+        """Do what a service does in its threads, here, so that a test can let it die anywhere."""
+        service = self.service()
+        asked = service.plan(Asked("scores", NOW + since, NOW + until)).backfill
+        running = [b for b in self.store.list_backfills() if b.state is BackfillState.RUNNING and b.asks_the_same(asked)]
+        opened = running[0] if running else service._open(asked)
+        for part in opened.parts:
+            while part.partition in partitions and part.published < part.end:
+                service._parts.runner.run(self.catalog, opened, *part.key)
+                opened = self.store.get_backfill(opened.backfill_id)
+                part = opened.part(*part.key)  # noqa: PLW2901 - the same part, further on
+        return opened
 
     def scores(self, table: str = "features", feature: str = "score") -> dict[tuple[int, int], tuple[float, str, int]]:
         """Return what a table holds of a feature: by partition and position, value, kind and version."""

@@ -53,7 +53,8 @@ _GONE = f"""
         WHERE superseded_by = $source_id AND position >= $first AND position < $next
             AND feature_name IN (SELECT unnest($features::VARCHAR[])) GROUP BY ALL
     ) LEFT JOIN ({_FRESH}) USING (entity_id, feature_name)
-    WHERE newest IS NULL OR (newest.e, newest.c) < (gone.e, gone.c)"""  # noqa: S608 - as above
+    WHERE newest IS NULL OR (newest.e, newest.c) < (gone.e, gone.c)
+    ORDER BY entity_id, feature_name"""  # noqa: S608 - as above
 _ROW = """entity_id, feature_name, newest.v AS value, newest.e AS event_timestamp, newest.c AS created_at,
         newest.p AS position"""
 # For what is gone the newest of all history; for the rest what this stretch brought is enough, newer values stay.

@@ -151,7 +151,7 @@ def test_killed_anywhere_and_started_again_it_ends_right(world: BackfillWorld, m
 
     world.before = die
     with pytest.raises(SystemExit):
-        _both(world)
+        world.crawl(10, 50)
     world.before = lambda _: None
     assert world.store.list_backfills()[0].state is BackfillState.RUNNING, "nobody could say goodbye"
     world.scores()  # no record has two versions
@@ -164,22 +164,6 @@ def test_killed_anywhere_and_started_again_it_ends_right(world: BackfillWorld, m
     assert world.scores() == new(0, 1, 3, 4) | old(2, 5, 6) | new(0, partition=1) | old(1, partition=1)
     assert sum(p.rows for p in done.parts) == 5
     world.check()
-
-
-def _both(world: BackfillWorld) -> None:
-    for partition in (0, 1):
-        _stretches(world, partition)
-
-
-def _stretches(world: BackfillWorld, partition: int) -> None:
-    """Do what a service does in its threads, here."""
-    service = world.service()
-    planned = service.plan(Asked("scores", NOW + 10, NOW + 50))
-    known = [b for b in world.store.list_backfills() if b.state is BackfillState.RUNNING]
-    opened = known[0] if known else service._open(planned.backfill)
-    while opened.part("t", partition).published < opened.part("t", partition).end:
-        service._parts.runner.run(world.catalog, opened, "t", partition)
-        opened = world.store.get_backfill(opened.backfill_id)
 
 
 def test_broken_off_it_stops_and_goes_on_later(world: BackfillWorld) -> None:
@@ -313,7 +297,7 @@ def test_what_is_unpublished_is_brought_online_by_any_gateway(world: BackfillWor
 
     world.before = die
     with pytest.raises(Stopped):
-        _stretches(world, 0)
+        world.crawl(10, 50)
     world.before = lambda _: None
     world.service().look()
     assert world.store.unpublished_backfills() == []
