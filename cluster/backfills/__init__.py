@@ -1,4 +1,4 @@
-"""Recomputing a view's features for a range of event time, under the definitions in force (decision 0016).
+"""Recomputing a view's features for a range of event time, under the definitions in force (decision 0015).
 
 `plan` (what can be read, and what cannot), `compute` (a batch of records through the path, for one view), `stretch` (a
 while of one partition, chunk by chunk), `publish` (what history gained and lost, online), `service` (the whole, and what a

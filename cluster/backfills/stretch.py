@@ -14,7 +14,7 @@ from cluster.backfills.compute import Recompute, before_offset
 from cluster.backfills.publish import publish
 from cluster.config import IngestConfig
 from cluster.errors import Lost, RetryLater
-from cluster.faults import Point, reach
+from cluster.faults import BackfillPoint, reach
 from cluster.ingest.backfills import Backfill, BackfillPart
 from cluster.ingest.resets import made_again
 from cluster.records import REJECTS_SCHEMA, ROWS_SCHEMA, Batch, Records
@@ -62,10 +62,10 @@ def run_stretch(ports: Ports, recompute: Recompute, backfill: Backfill, topic: s
             ports.source.end()  # raises when the brokers are away
             continue
         batch = _compute(ports, recompute, backfill, part, before_offset(records, part.end))
-        reach(Point.BACKFILL_COMPUTED)
+        reach(BackfillPoint.COMPUTED)
         part = ports.history.commit_backfill(backfill.backfill_id, batch).part(topic, partition)
         publish(ports.history, ports.online, where, _pauses())
-        reach(Point.BACKFILL_PUBLISHED)
+        reach(BackfillPoint.PUBLISHED)
 
 
 def _at_what_exists(ports: Ports, backfill: Backfill, part: BackfillPart) -> BackfillPart:

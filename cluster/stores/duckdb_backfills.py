@@ -1,4 +1,4 @@
-"""Backfills: how far each is, and its chunks, each of which is one transaction (decision 0016)."""
+"""Backfills: how far each is, and its chunks, each of which is one transaction (decision 0015)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cluster.errors import NotFound
-from cluster.faults import Point, reach
+from cluster.faults import BackfillPoint, reach
 from cluster.ingest.backfills import Backfill, BackfillPart, BackfillState, Changes, is_behind, may_start
 from cluster.records import Batch
 from cluster.stores.duckdb_rows import LedgerRow, insert_ledger
@@ -117,12 +117,12 @@ class BackfillTable:
             ids = self._sources.assign(self._cursor, [batch.origin], now_us)
             source_id = ids[batch.origin]
             stored = supersede(self._cursor, known, part, batch, By(source_id, now_us))
-            reach(Point.BACKFILL_IN_TRANSACTION)
+            reach(BackfillPoint.IN_TRANSACTION)
             if stored.rows or stored.superseded:
                 entry = LedgerRow(source_id, batch.first, batch.next, stored.events, stored.rows, rejected=0, epoch=0)
                 insert_ledger(self._cursor, [entry], now_us)
             self._set_part(known.backfill_id, stored.after(part, batch.next))
-        reach(Point.BACKFILL_COMMITTED)
+        reach(BackfillPoint.COMMITTED)
         self._sources.confirm(ids)
 
     def _add(self, asked: Backfill) -> None:

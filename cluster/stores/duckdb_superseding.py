@@ -1,6 +1,6 @@
 """What a chunk of a backfill does to history, in one transaction: rows of older definitions go, recomputed ones come.
 
-The old ones move to `superseded` (decision 0016), so that every read of `features`, also a user's own, sees one version of
+The old ones move to `superseded` (decision 0015), so that every read of `features`, also a user's own, sees one version of
 a record and needs to know nothing of backfills.
 """
 
