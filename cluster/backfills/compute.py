@@ -54,7 +54,8 @@ class Recompute:
         asked = _filtered(events, self._is_asked(events, before))
         done = self.transform(asked)
         failed = [_reject(int(asked.position[f.event].as_py()), f.reason, f.detail) for f in done.faults]
-        refused = [_reject(r.position, r.reason, r.detail) for r in rejected if r.position in set(before.tolist())]
+        had_rows = set(before.tolist())
+        refused = [_reject(r.position, r.reason, r.detail) for r in rejected if r.position in had_rows]
         rows = done.rows.filter(pc.is_in(done.rows["feature_name"].cast(pa.string()), pa.array(self.features, pa.string())))
         count = len(np.unique(rows["position"].to_numpy()))
         return Batch(origin, 0, records.first, records.next, count, rows, rejects_table([*refused, *failed]))

@@ -32,18 +32,21 @@ _LEFT = """
     WITH parts AS (
         SELECT unnest(?::VARCHAR[]) AS topic, unnest(?::INTEGER[]) AS "partition", unnest(?::INTEGER[]) AS incarnation,
             unnest(?::BIGINT[]) AS first
+    ), places AS (
+        SELECT source_id, s.topic, s."partition", s.incarnation, s.upload_id, registry_version, first
+        FROM sources AS s LEFT JOIN uploads ON uploads.upload_id = s.upload_id
+        LEFT JOIN parts ON parts.topic = s.topic AND parts."partition" = s."partition" AND parts.incarnation = s.incarnation
+        WHERE s.topic = ? OR uploads.source = ?
     ), records AS (
-        SELECT s.topic, s."partition", s.incarnation, s.upload_id, position,
+        SELECT topic, "partition", incarnation, upload_id, position,
             max(registry_version) FILTER (feature_name IN (SELECT unnest(?::VARCHAR[]))) AS version
-        FROM features JOIN sources AS s USING (source_id) LEFT JOIN uploads ON uploads.upload_id = s.upload_id
+        FROM features JOIN places USING (source_id)
         WHERE event_timestamp >= make_timestamp(?::BIGINT) AND event_timestamp < make_timestamp(?::BIGINT)
-            AND (s.topic = ? OR uploads.source = ?)
+            AND (first IS NULL OR position < first)
         GROUP BY ALL
     )
     SELECT topic, "partition", upload_id, count(*) AS records, min(incarnation) AS incarnation
-    FROM records LEFT JOIN parts USING (topic, "partition", incarnation)
-    WHERE coalesce(version, 0) < ? AND (first IS NULL OR position < first)
-    GROUP BY ALL ORDER BY ALL"""
+    FROM records WHERE coalesce(version, 0) < ? GROUP BY ALL ORDER BY ALL"""
 
 
 class Offsets(Protocol):
@@ -125,7 +128,7 @@ def _part(row: dict[str, Any], offsets: Offsets) -> BackfillPart | None:
 def _left(reads: Reads, backfill: Backfill, topic: str) -> Sequence[Left]:
     columns = zip(*((p.topic, p.partition, p.incarnation, p.first) for p in backfill.parts), strict=True)
     parts = [list(column) for column in columns] or [[], [], [], []]
-    wanted = list(backfill.features), backfill.since_us, backfill.until_us, topic, backfill.source
+    wanted = topic, backfill.source, list(backfill.features), backfill.since_us, backfill.until_us
     found = rows(reads, _LEFT, [*parts, *wanted, backfill.registry_version])
     return [_one_left(row, backfill) for row in found]
 

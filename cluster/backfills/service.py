@@ -113,7 +113,9 @@ class BackfillService:
                 yield BackfillProgress(now, planned.left)
             note = ""
         except Exception as error:
-            note = str(error) or type(error).__name__
+            note = (
+                str(error) if isinstance(error, RaytideError) else f"unexpected {type(error).__name__}, see the gateway's log"
+            )
             raise
         finally:
             self._end(opened.backfill_id, BackfillState.STOPPED if note else BackfillState.DONE, note)

@@ -46,7 +46,7 @@ class Ports:
 def run_stretch(ports: Ports, recompute: Recompute, backfill: Backfill, topic: str, partition: int) -> None:
     """Take a part further, for some seconds at most.
 
-    Raise RetryLater when a store or Kafka is away, Refused when the backfill was stopped, Lost when the topic is another.
+    Raise RetryLater when a store or Kafka is away, Refused when the backfill was stopped, Lost when the topic is not what it was.
     """
     where, deadline = (backfill.backfill_id, topic, partition), time.monotonic() + STRETCH_SECONDS
     publish(ports.history, ports.online, where, _pauses())
@@ -56,7 +56,7 @@ def run_stretch(ports: Ports, recompute: Recompute, backfill: Backfill, topic: s
         try:
             records = ports.source.poll(POLL_SECONDS)
         except Lost:
-            return  # retention was faster: the next stretch begins at what exists, and says it if the topic is another
+            return  # retention was faster: the next stretch begins at what exists, or says what else is wrong
         if records is None:
             ports.source.check()
             ports.source.end()  # raises when the brokers are away
@@ -69,10 +69,12 @@ def run_stretch(ports: Ports, recompute: Recompute, backfill: Backfill, topic: s
 
 
 def _at_what_exists(ports: Ports, backfill: Backfill, part: BackfillPart) -> BackfillPart:
-    """Pass over what Kafka has removed since the plan was made; raise Lost when the topic is another."""
+    """Pass over what Kafka has removed since the plan was made; raise Lost when it is not what it was."""
     found = ports.source.identity()
     if part.topic_id and found and found != part.topic_id:
         raise made_again(part.topic, part.partition, part.topic_id, found)
+    if (end := ports.source.end()) < part.end:
+        raise Lost(f"{part.name}: Kafka ends at {end}, before {part.end}: it lost the end of its log, see `raytide status`")
     beginning = min(ports.source.beginning(), part.end)
     if beginning <= part.next:
         return part

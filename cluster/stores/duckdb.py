@@ -52,14 +52,14 @@ class DuckStore:
     ) -> None:
         self.database = DuckDatabase(config)
         self._health = Health()
-        self._cursors = [self.database.cursor() for _ in range(5)]
-        streams, uploads, registry, replays, backfills = self._cursors
+        self._cursors = [self.database.cursor() for _ in range(4)]
+        streams, uploads, registry, replays = self._cursors
         sources = SourceIds(streams)
         self._committer = Committer(StreamTables(streams, sources, now_us), self._health, config, patience_s)
         self._uploads = UploadTable(uploads, now_us)
         self._files = UploadFiles(self.database.cursor, sources, self._uploads, now_us)
         self._replays = ReplayTable(replays, sources, now_us)
-        self._backfills = BackfillTable(backfills, sources, now_us)
+        self._backfills = BackfillTable(self.database.cursor(), sources, now_us)
         self._registry = RegistryTable(registry, now_us)
 
     @property
@@ -225,6 +225,7 @@ class DuckStore:
         """Commit what waits, forget files that are open, and let go of the database."""
         self._committer.close()
         self._files.close()
+        self._backfills.close()
         for cursor in self._cursors:
             cursor.close()
         self.database.close()

@@ -49,6 +49,11 @@ class BackfillTable:
         self._cursor, self._sources, self._now_us = cursor, sources, now_us
         self._lock = threading.Lock()
 
+    def close(self) -> None:
+        """Let go of the cursor, once it is idle: a chunk may be on its way."""
+        with self._lock:
+            self._cursor.close()
+
     def open(self, asked: Backfill) -> Backfill:
         """See BackfillStore.open_backfill."""
         with self._lock:

@@ -242,6 +242,15 @@ def test_a_topic_that_was_made_again_is_not_read(world: BackfillWorld) -> None:
     assert sum(left.records for left in planned.left) == 9
 
 
+def test_a_log_that_lost_its_end_is_not_read(world: BackfillWorld) -> None:
+    told = world.service().run(ASKED)
+    next(told)
+    world.topic._ends[0] = 3
+    with pytest.raises(Refused, match="lost the end of its log"):
+        list(told)
+    assert world.store.list_backfills()[0].state is BackfillState.STOPPED
+
+
 def test_files_are_told_because_their_originals_are_gone(world: BackfillWorld) -> None:
     world.store.begin_upload(Upload("up", "k", "f.csv", "events", "csv", "aa", 1, UploadState.RECEIVING))
     world.store.open_upload("up", Origin.upload("up", 1))
