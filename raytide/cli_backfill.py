@@ -34,7 +34,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-COLUMNS = ["backfill", "view", "from", "to", "version", "state", "read", "of", "rows", "superseded", "rejected", "note"]
+COLUMNS = ["backfill", "view", "range", "version", "state", "read", "rows", "note"]
 
 
 @app.command()
@@ -139,10 +139,9 @@ def _whole(backfill: Backfill) -> dict[str, Any]:
 
 
 def _line(backfill: Backfill) -> tuple[Any, ...]:
-    times = _time(backfill.since_us), _time(backfill.until_us)
-    sums = tuple(_sum(backfill, name) for name in ("rows", "superseded", "rejected"))
-    state = backfill.registry_version, str(backfill.state), backfill.read, backfill.offsets
-    return (backfill.backfill_id, escape(backfill.view), *times, *state, *sums, escape(backfill.note))
+    span = f"{_time(backfill.since_us)} to {_time(backfill.until_us)}"
+    state = backfill.registry_version, str(backfill.state), f"{backfill.read} of {backfill.offsets}"
+    return (backfill.backfill_id, escape(backfill.view), span, *state, _sum(backfill, "rows"), escape(backfill.note))
 
 
 def _time(micros: int) -> str:

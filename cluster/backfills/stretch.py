@@ -46,7 +46,8 @@ class Ports:
 def run_stretch(ports: Ports, recompute: Recompute, backfill: Backfill, topic: str, partition: int) -> None:
     """Take a part further, for some seconds at most.
 
-    Raise RetryLater when a store or Kafka is away, Refused when the backfill was stopped, Lost when the topic is not what it was.
+    Raise RetryLater when a store or Kafka is away, Refused when the backfill was stopped, Lost when the topic is not what
+    it was.
     """
     where, deadline = (backfill.backfill_id, topic, partition), time.monotonic() + STRETCH_SECONDS
     publish(ports.history, ports.online, where, _pauses())
