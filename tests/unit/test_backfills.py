@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from cluster.backfills import Asked
 from cluster.backfills import service as services
 from cluster.backfills.compute import Recompute, before_offset
+from cluster.config import IngestConfig
 from cluster.errors import NotFound, Refused, RetryLater
 from cluster.ingest.backfills import Backfill, BackfillState
 from cluster.rebuild import FULL
@@ -175,6 +177,32 @@ def test_broken_off_it_stops_and_goes_on_later(world: BackfillWorld) -> None:
     assert world.backfill().backfill.backfill_id != first.backfill_id, "that asked for another range"
     done = list(world.service().run(ASKED))[-1].backfill
     assert (done.backfill_id, done.state) == (first.backfill_id, BackfillState.DONE)
+
+
+def test_streams_go_on_while_their_past_is_computed_anew(world: BackfillWorld) -> None:
+    """Many small transactions on both sides: none is in the way of another, and what a reader sees adds up all the time."""
+    world.catalog, world.ingest = definitions(1), IngestConfig(batch_records=20)
+    world.send(*[(f"u{n % 7}", n, float(n % 100)) for n in range(100, 400)])
+    world.stream()
+    world.catalog = definitions(2)
+    ended = threading.Event()
+
+    def go_on() -> None:
+        for n in range(1_000, 1_030):
+            world.send((f"u{n % 7}", n, 1.0))
+            world.stream()
+        ended.set()
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    done = world.backfill(0, 10_000).backfill
+    thread.join()
+    assert ended.is_set()
+    assert done.parts[0].events + done.parts[0].rejected >= 307
+    scores = world.scores()
+    assert {version for _, _, version in scores.values()} == {2}
+    assert len(scores) == 7 + 2 + 300 + 30 - 3, "three of them fail now"
+    world.check()
 
 
 def test_one_that_runs_is_not_started_twice_and_can_be_cancelled(world: BackfillWorld) -> None:
