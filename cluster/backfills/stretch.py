@@ -75,7 +75,8 @@ def _at_what_exists(ports: Ports, backfill: Backfill, part: BackfillPart) -> Bac
     if part.topic_id and found and found != part.topic_id:
         raise made_again(part.topic, part.partition, part.topic_id, found)
     if (end := ports.source.end()) < part.end:
-        raise Lost(f"{part.name}: Kafka ends at {end}, before {part.end}: it lost the end of its log, see `raytide status`")
+        # A broker that has just become the leader may not know yet how far its log is committed.
+        raise RetryLater(f"{part.name}: Kafka ends at {end}, before {part.end}: if it stays so, it lost the end of its log")
     beginning = min(ports.source.beginning(), part.end)
     if beginning <= part.next:
         return part
