@@ -205,11 +205,10 @@ def test_whoever_reaches_a_point_dies_there_and_it_ends_right(shop: Shop, point:
 
 @pytest.mark.fault
 def test_a_task_and_the_gateway_are_killed_half_way(shop: Shop) -> None:
-    before = shop.scores()
+    before, gateway = shop.scores(), shop.pid_of("gateway:")
     running = shop.backfilling(3_000, 5_000)
     kill(eventually(lambda: (shop.backfill_tasks() or [0])[0], "a task is at work", 60, every=0.01))
     eventually(lambda: _read(shop), "chunks are committed", 60, every=0.05)
-    gateway = shop.pid_of("gateway:")
     kill(gateway)
     running.communicate(timeout=60)
     eventually(lambda: shop.pid_of("gateway:") != gateway, "another gateway")

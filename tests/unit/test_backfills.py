@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from cluster.backfills import Asked
 from cluster.backfills import service as services
 from cluster.backfills.compute import Recompute, before_offset
-from cluster.config import IngestConfig
+from cluster.config import GatewayConfig, IngestConfig
 from cluster.errors import NotFound, Refused, RetryLater
+from cluster.gateway.backend import Backend
+from cluster.gateway.server import GatewayServer
 from cluster.ingest.backfills import Backfill, BackfillState
 from cluster.rebuild import FULL
 from cluster.records import Origin
@@ -21,6 +26,7 @@ from cluster.registry.catalog import build
 from cluster.registry.definitions import FeatureView, Field, Long, StreamSource
 from cluster.stores.memory_kafka import MemoryPartition
 from cluster.stores.ports import Upload, UploadState
+from raytide.client import RaytideClient
 from tests.backfill_world import FORBIDDEN, NOW, USER, BackfillWorld, definitions
 from tests.batches import make_batch
 
@@ -177,6 +183,27 @@ def test_broken_off_it_stops_and_goes_on_later(world: BackfillWorld) -> None:
     assert world.backfill().backfill.backfill_id != first.backfill_id, "that asked for another range"
     done = list(world.service().run(ASKED))[-1].backfill
     assert (done.backfill_id, done.state) == (first.backfill_id, BackfillState.DONE)
+
+
+def test_a_client_that_leaves_stops_it(world: BackfillWorld) -> None:
+    """Over gRPC, where a call that is broken off is noticed at the next word."""
+    world.before = lambda method: time.sleep(0.5) if method == "commit_backfill" else None
+    service = world.service()
+    server = GatewayServer(GatewayConfig(port=0), cast("Backend", SimpleNamespace(backfills=service)))
+    server.start()
+    try:
+        with RaytideClient(f"127.0.0.1:{server.port}") as client:
+            first = next(client.backfill(ASKED)).backfill
+        deadline = time.monotonic() + 20
+        while service.listed(1)[0].state is BackfillState.RUNNING:
+            assert time.monotonic() < deadline, "nobody noticed"
+            time.sleep(0.05)
+    finally:
+        server.stop(1)
+    assert (service.listed(1)[0].backfill_id, service.listed(1)[0].note) == (first.backfill_id, services.BROKEN_OFF)
+    world.before = lambda _: None
+    assert list(service.run(ASKED))[-1].backfill.state is BackfillState.DONE
+    world.check()
 
 
 def test_streams_go_on_while_their_past_is_computed_anew(world: BackfillWorld) -> None:
