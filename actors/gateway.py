@@ -15,7 +15,8 @@ from urllib.parse import urlsplit, urlunsplit
 import pyarrow as pa
 import structlog
 
-from actors.clients import WriterClient
+from actors.backfill import RayStretchRunner
+from actors.backfill_client import BackfillClient
 from actors.definitions import InForce
 from actors.ending import FINISH_SECONDS, on_sigterm
 from actors.handles import LIMITER, SUPERVISOR, WRITER, Remote, kill, names, partition_name, quietly
@@ -24,6 +25,8 @@ from actors.upload import RayPieceRunner
 from actors.watch import AnswerWatch
 from cluster import resets
 from cluster.app import App
+from cluster.backfills import BackfillService
+from cluster.backfills.service import Parts as BackfillParts
 from cluster.clock import now_us
 from cluster.dead_letters.service import DeadLetterService
 from cluster.dead_letters.service import Parts as DeadLetterParts
@@ -50,7 +53,7 @@ class AppBackend:
     def __init__(self, app: App, name: str) -> None:
         self._app, self.definitions = app, InForce(app)
         quietly(self.definitions.look, None)  # while the writer is away: the supervisor says later when to look
-        self.offline = WriterClient()
+        self.offline = BackfillClient()
         self.online = RedisOnlineStore(app.redis_url, app.config.online_store)
         spool = str(Path(app.folder) / app.config.uploads.spool)
         self.uploads = UploadService(
@@ -66,6 +69,10 @@ class AppBackend:
             self.offline, self.online, self.definitions.look, RayPartRunner(app.config.ingest, name), app.config.ingest
         )
         self.dead_letters = DeadLetterService(parts)
+        backfill_parts = BackfillParts(
+            self.offline, self.online, self.definitions.look, self._kafka, RayStretchRunner(app, name), name
+        )
+        self.backfills = BackfillService(backfill_parts)
         self.address = ""
 
     def catalog(self) -> Catalog:
@@ -123,6 +130,9 @@ class AppBackend:
         """Finish files that are being worked on, and let go of the stores."""
         self.uploads.close()
         self.online.close()
+
+    def _kafka(self) -> KafkaAdmin:
+        return KafkaAdmin(self._app.config.kafka, self._app.bootstrap)
 
     def _ends(self) -> dict[tuple[str, int], int]:
         admin = KafkaAdmin(self._app.config.kafka, self._app.bootstrap)
@@ -186,6 +196,7 @@ class Gateway:
         self._address = f"{app.config.gateway.host}:{self._server.port}"
         self._backend.address = self._address
         self._backend.dead_letters.start()
+        self._backend.backfills.start()
         self._stop = threading.Event()
         # Nobody else watches the supervisor, which watches all others.
         AnswerWatch(lambda: [n for n in names() if n == SUPERVISOR], app.config.ray.unresponsive_s, self._stop)
@@ -211,6 +222,7 @@ class Gateway:
     def close(self, seconds: float) -> None:
         """Take no new calls, give running ones `seconds`, and let go of everything."""
         self._backend.dead_letters.close()  # first: a replay ends after the part that it is at, not when all is done
+        self._backend.backfills.close()
         self._stop.set()
         self._server.stop(seconds)
         self._backend.close()

@@ -19,6 +19,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from actors.ending import on_sigterm
 from actors.handles import WRITER
+from actors.writer_backfills import WriterBackfills
 from cluster.app import App
 from cluster.errors import Misconfigured, Refused
 from cluster.ingest.resets import Reset
@@ -48,7 +49,7 @@ def open_store(app: App) -> DuckStore:
     return DuckStore(offline.model_copy(update={"path": str(Path(app.folder) / offline.path)}))
 
 
-class Writer:
+class Writer(WriterBackfills):
     """Gives `DuckStore` and its reads a process. Each method is what the port of the same name says."""
 
     def __init__(self, app: App) -> None:

@@ -14,6 +14,7 @@ import signal
 from collections import Counter
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeAlias
 
 VARIABLE = "RAYTIDE_FAULTS"
 CLOCK = "clock"
@@ -44,7 +45,19 @@ class Point(StrEnum):
     DONE = "upload.done"
 
 
-def reach(point: Point) -> None:
+class BackfillPoint(StrEnum):
+    """Where a process may die in a backfill: `tests/stack/test_backfill.py` lets it."""
+
+    COMPUTED = "backfill.computed"
+    IN_TRANSACTION = "writer.backfill_in_transaction"
+    COMMITTED = "writer.backfill_committed"
+    PUBLISHED = "backfill.published"
+
+
+AnyPoint: TypeAlias = Point | BackfillPoint
+
+
+def reach(point: AnyPoint) -> None:
     """Say that this process is at `point`; it may not return."""
     if _folder is not None:
         _reach(_folder, point)
@@ -60,13 +73,13 @@ def clock_ahead_us() -> int:
         return 0
 
 
-def arm(folder: Path, point: Point, passes: int = 1) -> None:
+def arm(folder: Path, point: AnyPoint, passes: int = 1) -> None:
     """Let the next process that passes `point` for the `passes`-th time from now on die there. Caller: a test."""
     fired(folder, point).unlink(missing_ok=True)
     _put(folder / point, str(passes))
 
 
-def disarm(folder: Path, point: Point) -> None:
+def disarm(folder: Path, point: AnyPoint) -> None:
     """Let nobody die at `point` any more."""
     (folder / point).unlink(missing_ok=True)
 
@@ -76,7 +89,7 @@ def set_clock(folder: Path, ahead_us: int) -> None:
     _put(folder / CLOCK, str(ahead_us))
 
 
-def fired(folder: Path, point: Point) -> Path:
+def fired(folder: Path, point: AnyPoint) -> Path:
     """Return the file that is there once a process has died at `point`, holding its process id."""
     return folder / f"{point}.fired"
 
@@ -87,7 +100,7 @@ def _put(file: Path, text: str) -> None:
     fresh.replace(file)
 
 
-def _reach(folder: Path, point: Point) -> None:
+def _reach(folder: Path, point: AnyPoint) -> None:
     file = folder / point
     try:
         wanted, arming = int(file.read_text(encoding="utf-8")), file.stat().st_mtime_ns

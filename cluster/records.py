@@ -58,9 +58,10 @@ class SourceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a `source_id` stands for: one partition or one upload, under one registry version; or replays of its rejects.
+    """What a `source_id` stands for: one partition or one upload, under one registry version.
 
-    `incarnation` counts how often a partition's offsets began anew, because its topic was deleted and made again.
+    Or replays of its rejects, or what one backfill made of the partition's records. `incarnation` counts how often a
+    partition's offsets began anew, because its topic was deleted and made again.
     """
 
     kind: SourceKind
@@ -69,6 +70,7 @@ class Origin:
     partition: int | None = None
     upload_id: str | None = None
     incarnation: int = 0
+    backfill_id: str | None = None
 
     @classmethod
     def stream(cls, topic: str, partition: int, registry_version: int) -> Origin:
@@ -79,6 +81,11 @@ class Origin:
     def upload(cls, upload_id: str, registry_version: int) -> Origin:
         """Return the origin of rows that came in a file."""
         return cls(SourceKind.UPLOAD, registry_version, upload_id=upload_id)
+
+    @classmethod
+    def backfill(cls, backfill_id: str, topic: str, partition: int, incarnation: int, registry_version: int) -> Origin:
+        """Return the origin of rows that a backfill computed from a partition's records."""
+        return cls(SourceKind.BACKFILL, registry_version, topic, partition, None, incarnation, backfill_id)
 
     def replayed_under(self, registry_version: int) -> Origin:
         """Return the origin of this one's rejects that passed under these definitions after all."""

@@ -12,6 +12,7 @@ import typer
 from cluster.errors import BadFile, RaytideError, RetryLater
 from raytide import (
     cli_app,
+    cli_backfill,
     cli_dead_letters,
     cli_definitions,
     cli_files,
@@ -51,6 +52,7 @@ app.command()(cli_lineage.lineage)
 for kind, plural in cli_definitions.PLURALS.items():
     app.add_typer(cli_definitions.group(kind), name=plural)
 app.add_typer(cli_dead_letters.app, name="dead-letters")
+app.add_typer(cli_backfill.app, name="backfill")
 app.add_typer(cli_partitions.app, name="partitions")
 app.add_typer(cli_stack.app, name="stack")
 

@@ -20,9 +20,19 @@ import grpc
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from featurestore.v1 import admin_pb2, admin_pb2_grpc, features_pb2, features_pb2_grpc, ingest_pb2, ingest_pb2_grpc
+from featurestore.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    backfill_pb2,
+    backfill_pb2_grpc,
+    features_pb2,
+    features_pb2_grpc,
+    ingest_pb2,
+    ingest_pb2_grpc,
+)
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from cluster.backfills import Asked, BackfillProgress
 from cluster.dead_letters import DeadLetter, Place, ReplayProgress, Selection
 from cluster.errors import BadFile, RetryLater
 from cluster.gateway.arrow import from_chunks, to_chunks
@@ -34,6 +44,8 @@ from cluster.gateway.convert import (
     upload_from_proto,
     verify_from_proto,
 )
+from cluster.gateway.convert_backfills import backfill_from_proto
+from cluster.gateway.convert_backfills import progress_from_proto as backfill_progress_from_proto
 from cluster.gateway.convert_letters import (
     letter_from_proto,
     place_to_proto,
@@ -42,6 +54,7 @@ from cluster.gateway.convert_letters import (
 )
 from cluster.gateway.convert_resets import answer_from_proto, request_to_proto
 from cluster.gateway.failures import from_call
+from cluster.ingest.backfills import Backfill
 from cluster.resets import ResetAnswer, ResetRequest
 from cluster.status import OnlineReport, PartitionReport, StatusReport
 from cluster.stores.ports import UploadState
@@ -77,6 +90,7 @@ class RaytideClient:
         self._channel = grpc.insecure_channel(address, options=OPTIONS)
         self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
         self._features = features_pb2_grpc.FeatureServiceStub(self._channel)
+        self._backfills = backfill_pb2_grpc.BackfillServiceStub(self._channel)
         self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
         #: What is defined, and where features and values come from.
         self.registry = RegistryClient(self._channel, self._read)
@@ -220,6 +234,29 @@ class RaytideClient:
         with self._translated():
             for answer in self._admin.ReplayDeadLetters(request):
                 yield replay_from_proto(answer)
+
+    def backfill(self, asked: Asked, *, dry_run: bool = False) -> Iterator[BackfillProgress]:
+        """Have a view's features recomputed for a range of event time; yield how far that is.
+
+        Without a time limit. Abandoning the iterator stops it, and the same call goes on from there; done twice under the
+        same definitions, it adds nothing. `dry_run` says what would be read, and stores nothing.
+        """
+        request = backfill_pb2.RunBackfillRequest(
+            view=asked.view, since_us=asked.since_us, until_us=asked.until_us, dry_run=dry_run
+        )
+        with self._translated():
+            for answer in self._backfills.RunBackfill(request):
+                yield backfill_progress_from_proto(answer)
+
+    def list_backfills(self, limit: int = 100) -> list[Backfill]:
+        """Return backfills, newest first."""
+        answer = self._read(self._backfills.ListBackfills, backfill_pb2.ListBackfillsRequest(limit=limit))
+        return [backfill_from_proto(backfill) for backfill in answer.backfills]
+
+    def cancel_backfill(self, backfill_id: str) -> Backfill:
+        """Stop a backfill after the chunk that it is at; raise NotFound."""
+        request = backfill_pb2.CancelBackfillRequest(backfill_id=backfill_id)
+        return backfill_from_proto(self._read(self._backfills.CancelBackfill, request).backfill)
 
     def reset_partition(self, request: ResetRequest) -> ResetAnswer:
         """Let a partition go on at another offset and declare what lies before it as lost, or say what that would be.

@@ -21,10 +21,11 @@ ONCE = "each position is stored once"
 INSIDE = "positions lie inside the ledger"
 ACCOUNT = "rows and rejects account for each event"
 REPLAYED = "replayed rejects have their rows, and no others"
+BACKFILLED = "backfilled records are read under one version"
 UPLOADS = "uploads are whole"
 NEWEST = "online values are the newest in history"
 HISTORY = "online values are all in history"
-ALL = [LEDGER, KAFKA, SOURCES, ONCE, INSIDE, ACCOUNT, REPLAYED, UPLOADS, NEWEST, HISTORY]
+ALL = [LEDGER, KAFKA, SOURCES, ONCE, INSIDE, ACCOUNT, REPLAYED, BACKFILLED, UPLOADS, NEWEST, HISTORY]
 
 
 class FakeClock:
@@ -101,8 +102,9 @@ def healthy_world() -> World:
     world = World()
     world.run(
         """INSERT INTO sources VALUES
-            (1, 'stream', 't', 0, NULL, 1, '2026-01-01', 0), (2, 'stream', 't', 0, NULL, 2, '2026-01-01', 0),
-            (3, 'stream', 't', 1, NULL, 1, '2026-01-01', 0), (4, 'upload', NULL, NULL, 'up1', 1, '2026-01-01', 0)""",
+            (1, 'stream', 't', 0, NULL, 1, '2026-01-01', 0, NULL), (2, 'stream', 't', 0, NULL, 2, '2026-01-01', 0, NULL),
+            (3, 'stream', 't', 1, NULL, 1, '2026-01-01', 0, NULL),
+            (4, 'upload', NULL, NULL, 'up1', 1, '2026-01-01', 0, NULL)""",
         # t[0]: positions 5 to 24 over two versions, position 7 rejected; t[1]: 0 to 9, two records compacted away.
         """INSERT INTO features SELECT 'u' || p % 4, 'a', p, make_timestamp(100 + p), make_timestamp(200 + p), 1, p
             FROM range(5, 15) r(p) WHERE p <> 7""",

@@ -7,7 +7,9 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from cluster.backfills import Asked, BackfillProgress
 from cluster.dead_letters import DeadLetter, Place, ReplayProgress, Selection
+from cluster.ingest.backfills import Backfill
 from cluster.registry.catalog import Catalog
 from cluster.resets import ResetAnswer, ResetRequest
 from cluster.status import OnlineReport, PartitionReport, StatusReport
@@ -56,6 +58,22 @@ class DeadLetters(Protocol):
         """Yield what `replay` would do, and store nothing."""
 
 
+class Backfills(Protocol):
+    """Features of the past; see cluster.backfills. Raises Refused or NotFound, the sentence starting with the argument."""
+
+    def run(self, asked: Asked, /) -> Iterator[BackfillProgress]:
+        """Recompute a view's features for a range of event time; yield how far that is. Closing the iterator stops it."""
+
+    def try_out(self, asked: Asked, /) -> Iterator[BackfillProgress]:
+        """Yield what `run` would read, and store nothing."""
+
+    def listed(self, limit: int, /) -> list[Backfill]:
+        """Return backfills, newest first."""
+
+    def cancel(self, backfill_id: str, /) -> Backfill:
+        """Stop a backfill, whoever runs it; raise NotFound."""
+
+
 class Backend(Protocol):
     """Caller: the gateway, from any number of threads. Errors are `cluster.errors`."""
 
@@ -74,6 +92,10 @@ class Backend(Protocol):
     @property
     def dead_letters(self) -> DeadLetters:
         """Return the rejected records."""
+
+    @property
+    def backfills(self) -> Backfills:
+        """Return the recomputations of the past."""
 
     def catalog(self) -> Catalog:
         """Return the definitions in force."""

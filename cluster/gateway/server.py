@@ -9,6 +9,8 @@ import structlog
 from featurestore.v1 import (
     admin_pb2,
     admin_pb2_grpc,
+    backfill_pb2,
+    backfill_pb2_grpc,
     features_pb2,
     features_pb2_grpc,
     ingest_pb2,
@@ -23,6 +25,7 @@ from cluster.config import GatewayConfig
 from cluster.errors import Misconfigured
 from cluster.gateway.admin import AdminService
 from cluster.gateway.backend import Backend
+from cluster.gateway.backfills import BackfillService
 from cluster.gateway.edge import Edge
 from cluster.gateway.features import FeatureService
 from cluster.gateway.ingest import IngestService
@@ -34,6 +37,7 @@ SERVICES = (
     ingest_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name,
     features_pb2.DESCRIPTOR.services_by_name["FeatureService"].full_name,
     admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
+    backfill_pb2.DESCRIPTOR.services_by_name["BackfillService"].full_name,
     registry_pb2.DESCRIPTOR.services_by_name["RegistryService"].full_name,
 )
 # gRPC cuts off bursts above 1000 calls that no thread has taken yet; ours are refused by number, with a clear code.
@@ -50,6 +54,7 @@ class GatewayServer:
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestService(backend, self._patience), self._server)
         features_pb2_grpc.add_FeatureServiceServicer_to_server(FeatureService(config, backend, self._patience), self._server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(backend), self._server)
+        backfill_pb2_grpc.add_BackfillServiceServicer_to_server(BackfillService(backend.backfills), self._server)
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(RegistryService(backend), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)

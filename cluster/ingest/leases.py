@@ -1,7 +1,7 @@
 """The cluster-wide cap on workers, as a pure table of leases; time is an argument.
 
 Streams hold reserved slots and may use free shared ones; everything else shares the rest, and what waits longest goes
-first, with upload jobs taking turns. A lease that is not renewed ends.
+first, with upload jobs taking turns; backfills never go before a stream that waits. A lease that is not renewed ends.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ class Kind(StrEnum):
     STREAM = "stream"
     UPLOAD = "upload"
     REPLAY = "replay"
+    BACKFILL = "backfill"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,8 @@ class Leases:
 
     def _next(self) -> Claim | None:
         fitting = [claim for claim in self._waiting.values() if self._fits(claim)]
+        if any(claim.kind is Kind.STREAM for claim in fitting):
+            fitting = [claim for claim in fitting if claim.kind is not Kind.BACKFILL]
         # min is stable: among jobs with equally many slots the one that waits longest.
         return min(fitting, key=lambda c: self._slots_of(c.job), default=None)
 

@@ -6,13 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from cluster.clock import now_us
 from cluster.config import OfflineStoreConfig
 from cluster.errors import Refused
+from cluster.ingest.backfills import Backfill, BackfillState, Changes
 from cluster.ingest.resets import Reset
 from cluster.records import Batch, Origin, PartitionStart
+from cluster.stores.duckdb_backfills import BackfillTable
 from cluster.stores.duckdb_committer import Committer
 from cluster.stores.duckdb_database import DuckDatabase
 from cluster.stores.duckdb_errors import Health
@@ -54,6 +58,7 @@ class DuckStore:
         self._uploads = UploadTable(uploads, now_us)
         self._files = UploadFiles(self.database.cursor, sources, self._uploads, now_us)
         self._replays = ReplayTable(replays, sources, now_us)
+        self._backfills = BackfillTable(self.database.cursor(), sources, now_us)
         self._registry = RegistryTable(registry, now_us)
 
     @property
@@ -149,6 +154,51 @@ class DuckStore:
         with self._health.guard(f"replay {replay_id}"):
             self._replays.finish(replay_id)
 
+    def open_backfill(self, asked: Backfill) -> Backfill:
+        """See BackfillStore."""
+        with self._health.guard(f"backfill of {asked.view}"):
+            return self._backfills.open(asked)
+
+    def backfill_positions(self, backfill_id: str, topic: str, partition: int, first: int, following: int) -> NDArray[np.int64]:
+        """See BackfillStore."""
+        with self._health.guard(f"backfill {backfill_id}"):
+            return self._backfills.old_positions(backfill_id, topic, partition, first, following)
+
+    def commit_backfill(self, backfill_id: str, batch: Batch) -> Backfill:
+        """See BackfillStore."""
+        with self._health.guard(f"a chunk of backfill {backfill_id}"):
+            return self._backfills.commit(backfill_id, batch)
+
+    def backfill_changes(self, backfill_id: str, topic: str, partition: int) -> Changes:
+        """See BackfillStore."""
+        with self._health.guard(f"changes of backfill {backfill_id}"):
+            return self._backfills.changes(backfill_id, topic, partition)
+
+    def publish_backfill(self, backfill_id: str, topic: str, partition: int, up_to: int) -> Backfill:
+        """See BackfillStore."""
+        with self._health.guard(f"backfill {backfill_id}"):
+            return self._backfills.published(backfill_id, topic, partition, up_to)
+
+    def end_backfill(self, backfill_id: str, state: BackfillState, note: str = "") -> Backfill:
+        """See BackfillStore."""
+        with self._health.guard(f"backfill {backfill_id}"):
+            return self._backfills.end(backfill_id, state, note)
+
+    def get_backfill(self, backfill_id: str) -> Backfill:
+        """See BackfillStore."""
+        with self._health.guard(f"backfill {backfill_id}"):
+            return self._backfills.get(backfill_id)
+
+    def list_backfills(self, limit: int = 100) -> list[Backfill]:
+        """See BackfillStore."""
+        with self._health.guard("list of backfills"):
+            return self._backfills.newest(limit)
+
+    def unpublished_backfills(self) -> list[Backfill]:
+        """See BackfillStore."""
+        with self._health.guard("list of backfills"):
+            return self._backfills.unpublished()
+
     def get_upload(self, upload_id: str) -> Upload:
         """See OfflineStore."""
         with self._health.guard(f"upload {upload_id}"):
@@ -184,6 +234,7 @@ class DuckStore:
         """Commit what waits, forget files that are open, and let go of the database."""
         self._committer.close()
         self._files.close()
+        self._backfills.close()
         for cursor in self._cursors:
             cursor.close()
         self.database.close()

@@ -12,6 +12,15 @@ REPLAYS = """replays(replay_id VARCHAR, source_id INTEGER, first_position BIGINT
         state VARCHAR, committed_at TIMESTAMP)"""
 ABANDONED = """abandoned(topic VARCHAR, "partition" INTEGER, incarnation INTEGER, first_position BIGINT, next_position BIGINT,
         reason VARCHAR, declared_by VARCHAR, declared_at TIMESTAMP)"""
+# Rows that a backfill replaced, as they were; they left `features` in the transaction that brought what replaces them.
+SUPERSEDED = """superseded(entity_id VARCHAR, feature_name VARCHAR, value DOUBLE, event_timestamp TIMESTAMP,
+        created_at TIMESTAMP, source_id INTEGER, position BIGINT, superseded_by INTEGER, superseded_at TIMESTAMP)"""
+BACKFILLS = """backfills(backfill_id VARCHAR, "view" VARCHAR, source VARCHAR, features VARCHAR[], registry_version INTEGER,
+        since TIMESTAMP, "until" TIMESTAMP, state VARCHAR, holder VARCHAR, note VARCHAR, created_at TIMESTAMP,
+        updated_at TIMESTAMP)"""
+BACKFILL_PARTITIONS = """backfill_partitions(backfill_id VARCHAR, topic VARCHAR, "partition" INTEGER, incarnation INTEGER,
+        topic_id VARCHAR, first_position BIGINT, end_position BIGINT, next_position BIGINT, published_position BIGINT,
+        events BIGINT, "rows" BIGINT, superseded BIGINT, rejected BIGINT, "open" BIGINT)"""
 TOPICS = "topics(topic VARCHAR, incarnation INTEGER, topic_id VARCHAR, first_seen TIMESTAMP)"
 
 TABLES = (
@@ -22,7 +31,7 @@ TABLES = (
     # What a source_id stands for: (topic, partition, registry version) or (upload, registry version). Offsets of a topic
     # that was made anew begin again: they are another incarnation.
     """sources(source_id INTEGER, kind VARCHAR, topic VARCHAR, "partition" INTEGER, upload_id VARCHAR,
-        registry_version INTEGER, created_at TIMESTAMP, incarnation INTEGER DEFAULT 0)""",
+        registry_version INTEGER, created_at TIMESTAMP, incarnation INTEGER DEFAULT 0, backfill_id VARCHAR)""",
     # The ledger: for each partition and incarnation ranges [first, next) follow one another. A file has one, of epoch 0.
     """batches(source_id INTEGER, first_position BIGINT, next_position BIGINT, events BIGINT, "rows" BIGINT,
         rejected BIGINT, epoch BIGINT, committed_at TIMESTAMP)""",
@@ -35,6 +44,11 @@ TABLES = (
         headers VARCHAR, received_at TIMESTAMP, replayed_at TIMESTAMP, record_time TIMESTAMP)""",
     # Rejects that passed after all, a range of `batches` each; COMMITTED until their newest values are online, then DONE.
     REPLAYS,
+    SUPERSEDED,
+    # Recomputations of a view for a range of event time, and how far each is in each partition: below `next_position` it is
+    # in history, below `published_position` also online.
+    BACKFILLS,
+    BACKFILL_PARTITIONS,
     """uploads(upload_id VARCHAR, idempotency_key VARCHAR, name VARCHAR, source VARCHAR, format VARCHAR, sha256 VARCHAR,
         bytes BIGINT, state VARCHAR, "rows" BIGINT, rejected BIGINT, error VARCHAR, created_at TIMESTAMP,
         updated_at TIMESTAMP)""",
@@ -54,5 +68,11 @@ UPGRADES = {
         f"CREATE TABLE {TOPICS}",
         f"CREATE TABLE {ABANDONED}",
     ),
-    3: ("ALTER TABLE registry_versions ADD COLUMN shipped BLOB",),
+    3: (
+        "ALTER TABLE registry_versions ADD COLUMN shipped BLOB",
+        "ALTER TABLE sources ADD COLUMN backfill_id VARCHAR",
+        f"CREATE TABLE {SUPERSEDED}",
+        f"CREATE TABLE {BACKFILLS}",
+        f"CREATE TABLE {BACKFILL_PARTITIONS}",
+    ),
 }

@@ -10,6 +10,9 @@ import pyarrow as pa
 from cluster.records import Origin, SourceKind
 from cluster.stores.duckdb_statements import Cursor, insert, run
 
+KNOWN = """
+    SELECT source_id, kind, registry_version, topic, "partition", upload_id, incarnation, backfill_id FROM sources"""
+
 
 class SourceIds:
     """Gives each origin one id for ever, stored in the transaction that first uses it. Any thread.
@@ -19,11 +22,8 @@ class SourceIds:
     """
 
     def __init__(self, cursor: Cursor) -> None:
-        rows = run(cursor, 'SELECT source_id, kind, registry_version, topic, "partition", upload_id, incarnation FROM sources')
-        self._known = {
-            Origin(SourceKind(kind), version, topic, partition, upload, incarnation): number
-            for number, kind, version, topic, partition, upload, incarnation in rows
-        }
+        rows = run(cursor, KNOWN)
+        self._known = {Origin(SourceKind(kind), *rest): number for number, kind, *rest in rows}
         self._last = max(self._known.values(), default=0)
         self._lock = threading.Lock()
 
@@ -61,5 +61,6 @@ def _table(ids: dict[Origin, int], now_us: int) -> pa.Table:
             "registry_version": pa.array([origin.registry_version for origin in ids], pa.int32()),
             "created_at": pa.array([now_us] * len(ids), pa.timestamp("us")),
             "incarnation": pa.array([origin.incarnation for origin in ids], pa.int32()),
+            "backfill_id": pa.array([origin.backfill_id for origin in ids], pa.string()),
         },
     )

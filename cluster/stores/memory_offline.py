@@ -8,12 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from cluster.errors import Fenced, Gap, NotFound, Refused
+from cluster.ingest.backfills import Backfill, BackfillState, Changes
 from cluster.ingest.ledger import Partition, check_batch, partition_of
 from cluster.ingest.resets import Abandoned, Reset, TopicLives, check_identity, empty_batches, never_opened, plan
 from cluster.records import ROWS_SCHEMA, Batch, Origin, PartitionStart
+from cluster.stores.memory_backfills import MemoryBackfills
 from cluster.stores.ports import Definitions, Shipped, Upload, UploadState
 from cluster.stores.replay_rules import check_replay, limited_to
 from cluster.stores.upload_rules import (
@@ -49,6 +53,7 @@ class MemoryOfflineStore:
         self._open: dict[str, _File] = {}
         self._now_us, self._patience_s = now_us, patience_s
         self._changed = threading.Condition(threading.RLock())
+        self.backfills = MemoryBackfills(lambda: [*self._batches(), *self.replays.values()], self._is_open, now_us)
 
     def open_partition(self, topic: str, partition: int, beginning: int, topic_id: str | None = None) -> PartitionStart:
         """See OfflineStore."""
@@ -177,7 +182,7 @@ class MemoryOfflineStore:
         """See OfflineStore."""
         if (state := self.get_upload(upload_id).state) not in AFTER_COMMIT:
             raise Refused(f"upload {upload_id} is {state}: its rows are not in history yet")
-        return _newest(self.files[upload_id], features)
+        return self._newest(self.files[upload_id], features)
 
     def commit_replay(self, replay_id: str, of: Origin, batch: Batch) -> int:
         """See OfflineStore."""
@@ -206,12 +211,57 @@ class MemoryOfflineStore:
         """See OfflineStore."""
         if replay_id not in self.replays:
             raise NotFound(f"no replay is called '{replay_id}'")
-        return _newest([self.replays[replay_id]], features)
+        return self._newest([self.replays[replay_id]], features)
 
     def finish_replay(self, replay_id: str) -> None:
         """See OfflineStore."""
         with self._changed, contextlib.suppress(ValueError):
             self._unpublished.remove(replay_id)
+
+    def open_backfill(self, asked: Backfill) -> Backfill:
+        """See BackfillStore."""
+        with self._changed:
+            return self.backfills.open(asked)
+
+    def backfill_positions(self, backfill_id: str, topic: str, partition: int, first: int, following: int) -> NDArray[np.int64]:
+        """See BackfillStore."""
+        with self._changed:
+            return self.backfills.positions(backfill_id, topic, partition, first, following)
+
+    def commit_backfill(self, backfill_id: str, batch: Batch) -> Backfill:
+        """See BackfillStore."""
+        with self._changed:
+            return self.backfills.commit(backfill_id, batch)
+
+    def backfill_changes(self, backfill_id: str, topic: str, partition: int) -> Changes:
+        """See BackfillStore."""
+        with self._changed:
+            return self.backfills.changes(backfill_id, topic, partition)
+
+    def publish_backfill(self, backfill_id: str, topic: str, partition: int, up_to: int) -> Backfill:
+        """See BackfillStore."""
+        with self._changed:
+            return self.backfills.published(backfill_id, topic, partition, up_to)
+
+    def end_backfill(self, backfill_id: str, state: BackfillState, note: str = "") -> Backfill:
+        """See BackfillStore."""
+        with self._changed:
+            return self.backfills.end(backfill_id, state, note)
+
+    def get_backfill(self, backfill_id: str) -> Backfill:
+        """See BackfillStore."""
+        with self._changed:
+            return self.backfills.get(backfill_id)
+
+    def list_backfills(self, limit: int = 100) -> list[Backfill]:
+        """See BackfillStore."""
+        with self._changed:
+            return self.backfills.newest(limit)
+
+    def unpublished_backfills(self) -> list[Backfill]:
+        """See BackfillStore."""
+        with self._changed:
+            return self.backfills.unpublished()
 
     def get_upload(self, upload_id: str) -> Upload:
         """See OfflineStore."""
@@ -240,6 +290,14 @@ class MemoryOfflineStore:
     def _batches(self) -> list[Batch]:
         return [batch for group in (*self.committed.values(), *self.files.values()) for batch in group]
 
+    def _is_open(self, origin: Origin, position: int) -> bool:
+        """Answer whether a record was rejected, under any version, and never replayed."""
+        rejecting = [b.origin for b in self._batches() if position in b.rejects["position"].to_pylist()]
+        places = [replace(by, registry_version=origin.registry_version, backfill_id=origin.backfill_id) for by in rejecting]
+        return any(
+            place == origin and (by, position) not in self._replayed for by, place in zip(rejecting, places, strict=True)
+        )
+
     def _may_wait(self, key: Partition, batch: Batch) -> bool:
         start = self._starts.get(key)
         return start is not None and batch.epoch == start.epoch and batch.first > start.next_offset
@@ -265,9 +323,13 @@ class MemoryOfflineStore:
         self._uploads[upload.upload_id] = upload
         return upload
 
+    def _newest(self, batches: Sequence[Batch], features: Sequence[str]) -> Iterator[pa.Table]:
+        spans = [(batch.origin, range(batch.first, batch.next)) for batch in batches]
+        found = [row for by, row in self.backfills.rows() if any(by == o and row["position"] in span for o, span in spans)]
+        return _newest(found, features)
 
-def _newest(batches: Sequence[Batch], features: Sequence[str]) -> Iterator[pa.Table]:
-    rows = [row for batch in batches for row in batch.rows.to_pylist()]
+
+def _newest(rows: list[dict[str, Any]], features: Sequence[str]) -> Iterator[pa.Table]:
     rows.sort(key=lambda r: (r["event_timestamp"], r["created_at"], r["position"]))
     newest = {(r["entity_id"], r["feature_name"]): r for r in rows if r["feature_name"] in features}
     return iter([pa.Table.from_pylist(list(newest.values()), ROWS_SCHEMA)] if newest else [])

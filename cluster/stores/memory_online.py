@@ -55,6 +55,22 @@ class MemoryOnlineStore:
             created_at=[np.array([0 if s is None else s.created for s in row], np.int64) for row in table],
         )
 
+    def retract(self, rows: pa.Table) -> int:
+        """Remove the values whose times are exactly those of the rows."""
+        entity, feature = (rows.column(name).to_pylist() for name in ("entity_id", "feature_name"))
+        event, created = (rows.column(name).cast(pa.int64()).to_pylist() for name in ("event_timestamp", "created_at"))
+        with self._lock:
+            return sum(map(self._remove, entity, feature, zip(event, created, strict=True)))
+
+    def _remove(self, entity: str, feature: str, times: tuple[int, int]) -> bool:
+        values = self._stored.get(entity, {})
+        if feature not in values or values[feature][:2] != times:
+            return False
+        del values[feature]
+        if not values:
+            del self._stored[entity]
+        return True
+
     def entities(self, batch: int = 1000) -> Iterator[list[str]]:
         """Return all entity ids."""
         with self._lock:

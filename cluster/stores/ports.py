@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cluster.ingest.backfills import Backfill, BackfillState, Changes
 from cluster.ingest.resets import Reset
 from cluster.records import Batch, Origin, PartitionStart, Records
 
@@ -112,6 +113,12 @@ class OnlineStore(Protocol):
 
     def read(self, entity_ids: Sequence[str], features: Sequence[str]) -> OnlineValues:
         """Return what is stored for every pair, in one round trip."""
+
+    def retract(self, rows: pa.Table) -> int:
+        """Remove the values whose times are exactly those of `rows` (schema ROWS_SCHEMA); return how many there were.
+
+        One step for each value. Repeating a call is harmless.
+        """
 
     def entities(self, batch: int = 1000) -> Iterator[list[str]]:
         """Return all entity ids that have values, in lists of about `batch`; for verify."""
@@ -269,3 +276,43 @@ class OfflineStore(Protocol):
 
     def sql(self, statement: str) -> pa.Table:
         """Run a user's read-only statement, without access to files, network or settings; Refused otherwise."""
+
+
+class BackfillStore(Protocol):
+    """The offline store, as backfills see it: what they replace in history, and how far each is.
+
+    Caller: the backfill service and its tasks. Every method can be called again after a lost answer.
+    """
+
+    def open_backfill(self, asked: Backfill) -> Backfill:
+        """Start a backfill, or let the unfinished one go on that asks for the same; raise Refused while that runs."""
+
+    def backfill_positions(self, backfill_id: str, topic: str, partition: int, first: int, following: int) -> NDArray[np.int64]:
+        """Return the positions in `[first, following)` that have older rows of the view in the range, ascending."""
+
+    def commit_backfill(self, backfill_id: str, batch: Batch) -> Backfill:
+        """Store the next chunk of a backfill in one transaction; return how far it is.
+
+        `batch` decides about the positions of its rows and its rejects: what history has of them and the view, made under
+        older definitions, is superseded, and its rows take their place. What came under the same or newer definitions
+        stays, and so do open rejects; `batch`'s own are not stored. A chunk that is in history already is done. Raise
+        Refused when the backfill does not run, RetryLater when it is elsewhere.
+        """
+
+    def backfill_changes(self, backfill_id: str, topic: str, partition: int) -> Changes:
+        """Return what the online store has to learn of the part between its `published` and its `next`."""
+
+    def publish_backfill(self, backfill_id: str, topic: str, partition: int, up_to: int) -> Backfill:
+        """Note that a part is online up to there."""
+
+    def end_backfill(self, backfill_id: str, state: BackfillState, note: str = "") -> Backfill:
+        """Let a backfill that runs be DONE or STOPPED; one that does not run stays as it is."""
+
+    def get_backfill(self, backfill_id: str) -> Backfill:
+        """Return a backfill; raise NotFound."""
+
+    def list_backfills(self, limit: int = 100) -> list[Backfill]:
+        """Return backfills, newest first."""
+
+    def unpublished_backfills(self) -> list[Backfill]:
+        """Return those of which something is in history and not online."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 from cluster.config import OnlineStoreConfig
 from cluster.stores.ports import OnlineValues
 from cluster.stores.redis_connections import RedisConnections
-from cluster.stores.redis_packing import KEY_PREFIX, command, pack
+from cluster.stores.redis_packing import KEY_PREFIX, command, pack, pack_retraction
 from cluster.stores.redis_reading import pack_reads, to_columns
 
 MARKER_KEY = "raytide:marker"
@@ -51,6 +51,10 @@ class RedisOnlineStore:
         """Return what is stored for every pair, in one round trip."""
         replies = self._connections.exchange(lambda: [pack_reads(entity_ids, features)]) if features else []
         return to_columns(replies, len(features))
+
+    def retract(self, rows: pa.Table) -> int:
+        """Remove the values whose times are exactly those of the rows; for few rows."""
+        return sum(self._connections.exchange(lambda: [[pack_retraction(row)] for row in rows.to_pylist()]))
 
     def entities(self, batch: int = 1000) -> Iterator[list[str]]:
         """Return all entity ids by SCAN: those there from start to end at least once, others perhaps."""

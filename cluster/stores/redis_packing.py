@@ -6,8 +6,9 @@ values of any run of groups are each one contiguous slice of a buffer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +29,10 @@ _ROWS_PER_CALL = 2_000
 _VALUE_HEADERS = pa.array([bytes([0xA0 | length]) for length in range(32)], pa.binary())
 _TIME_HEADERS = pa.array([bytes([0xD9, length]) for length in range(64)], pa.binary())
 _SET_HEADER = 0xCF
+_RETRACT = b"""
+if redis.call('HGET', KEYS[1], ARGV[2]) ~= ARGV[3] then return 0 end
+redis.call('HDEL', KEYS[1], ARGV[1], ARGV[2])
+return 1"""
 
 
 def command(*arguments: bytes) -> bytes:
@@ -46,6 +51,14 @@ def pack(rows: pa.Table, entities_per_call: int, sha: bytes) -> Iterator[bytes]:
     groups = _Groups.of(rows.combine_chunks())
     for first, stop in _calls(groups.bounds, entities_per_call):
         yield groups.call(first, stop, sha)
+
+
+def pack_retraction(row: Mapping[str, Any]) -> bytes:
+    """Return a row (of schema ROWS_SCHEMA) as a command that removes the value if its times are those of the row."""
+    feature = str(row["feature_name"]).encode()
+    times = b":".join(b"%d" % np.datetime64(row[name], "us").astype(np.int64) for name in ("event_timestamp", "created_at"))
+    key = (KEY_PREFIX + row["entity_id"]).encode()
+    return command(b"EVAL", _RETRACT, b"1", key, feature, feature + TIME_SUFFIX.encode(), times)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Rows, rejects, ledger and uploads against each other, one line for each origin.
 
-An origin is a partition or a file, or the replays of its rejects: versions of the registry give it several source ids,
-which count as one here, so that a position stored under two versions is found.
+An origin is a partition or a file, or the replays of its rejects, or what one backfill made of it: versions of the
+registry give it several source ids, which count as one here, so that a position stored under two versions is found. What a
+backfill superseded is still stored, only elsewhere, and counts where it came from.
 """
 
 from __future__ import annotations
@@ -16,29 +17,36 @@ Origin = Mapping[str, Any]
 
 #: What is behind each source id, under the first id of the same origin: for queries that must see through versions.
 ORIGINS = """origins AS (
-        SELECT source_id, kind, topic, "partition", upload_id, incarnation,
-            min(source_id) OVER (PARTITION BY kind, topic, "partition", upload_id, incarnation) AS origin
+        SELECT source_id, kind, topic, "partition", upload_id, incarnation, backfill_id,
+            min(source_id) OVER (PARTITION BY kind, topic, "partition", upload_id, incarnation, backfill_id) AS origin
         FROM sources
+    )"""
+
+#: All rows that were ever stored, by where they came from.
+_STORED = """all_rows AS (
+        SELECT source_id, position, feature_name FROM features
+        UNION ALL SELECT source_id, position, feature_name FROM superseded
     )"""
 
 # Where a record came from, whether at once or by a replay.
 _PLACE = """CASE WHEN topic IS NULL THEN 'upload ' || upload_id
     WHEN incarnation > 0 THEN format('{}[{}] (incarnation {})', topic, "partition", incarnation)
     ELSE format('{}[{}]', topic, "partition") END"""
-_LABEL = f"CASE WHEN kind = 'replay' THEN 'replays of ' ELSE '' END || {_PLACE} AS label"
+_LABEL = f"""CASE kind WHEN 'replay' THEN 'replays of ' WHEN 'backfill' THEN format('backfill {{}} of ', backfill_id)
+    ELSE '' END || {_PLACE} AS label"""
 
 # One statement, so that all counts are of one moment. Positions are grouped without feature names, which makes it
 # several times faster: a bit for each name tells whether one came twice. With more than 63 names bits are shared, so it
 # only suspects; `_TWICE` then looks closely.
 _ORIGINS = f"""
-    WITH {ORIGINS},
+    WITH {ORIGINS}, {_STORED},
     names AS (
         SELECT feature_name, ((row_number() OVER () - 1) % 63)::BIGINT AS bit
-        FROM (SELECT DISTINCT feature_name FROM features)
+        FROM (SELECT DISTINCT feature_name FROM all_rows)
     ),
     positions AS (
         SELECT origin, position, count(*) AS n, count(*) <> bit_count(bit_or(1::BIGINT << bit)) AS suspect
-        FROM features JOIN origins USING (source_id) JOIN names USING (feature_name) GROUP BY origin, position
+        FROM all_rows JOIN origins USING (source_id) JOIN names USING (feature_name) GROUP BY origin, position
     ),
     stored AS (
         SELECT origin, count(*) AS stored_events, sum(n)::BIGINT AS stored_rows, count(*) FILTER (suspect) AS suspects,
@@ -52,7 +60,7 @@ _ORIGINS = f"""
     ),
     both_ways AS (
         SELECT origin, count(DISTINCT position) AS in_both
-        FROM features JOIN origins USING (source_id)
+        FROM all_rows JOIN origins USING (source_id)
         SEMI JOIN (SELECT origin, position FROM quarantine JOIN origins USING (source_id)) USING (origin, position)
         GROUP BY origin
     ),
@@ -68,8 +76,7 @@ _ORIGINS = f"""
         WHERE len(list_filter(json_extract(definition, '$.views.*.where'), lambda w: json_type(w) <> 'NULL')) > 0
     ),
     everything AS (
-        SELECT DISTINCT origin, kind, topic, "partition", origins.upload_id, incarnation, 0 AS nothing FROM origins
-        WHERE kind IN ('stream', 'upload', 'replay')
+        SELECT DISTINCT origin, kind, topic, "partition", origins.upload_id, incarnation, backfill_id FROM origins
     )
     SELECT {_LABEL.replace("upload_id", "coalesce(everything.upload_id, uploads.upload_id)")},
         everything.origin, kind, uploads.upload_id IS NOT NULL AS is_upload, state,
@@ -88,10 +95,10 @@ _ORIGINS = f"""
     ORDER BY label"""  # noqa: S608 - made of this module's constants
 
 _TWICE = f"""
-    WITH {ORIGINS}
+    WITH {ORIGINS}, {_STORED}
     SELECT format('{{}}: position {{}} has {{}} {{}} times', label, position, feature_name, n) AS text FROM (
         SELECT {_LABEL}, position, feature_name, count(*) AS n
-        FROM features JOIN origins USING (source_id)
+        FROM all_rows JOIN origins USING (source_id)
         WHERE origin IN (SELECT unnest(?::INTEGER[]))
         GROUP BY ALL HAVING n > 1
     )
@@ -101,16 +108,16 @@ _TWICE = f"""
     )
     UNION ALL
     SELECT DISTINCT format('{{}}: position {{}} is in features and in quarantine', label, position) FROM (
-        SELECT {_LABEL}, position FROM features JOIN origins USING (source_id)
+        SELECT {_LABEL}, position FROM all_rows JOIN origins USING (source_id)
         SEMI JOIN (SELECT origin, position FROM quarantine JOIN origins USING (source_id)) USING (origin, position)
     )"""  # noqa: S608 - made of this module's constants
 
 # A reject is marked in the transaction that stores its rows, so each side has the other.
 _REPLAYED = f"""
-    WITH marked AS (
+    WITH {_STORED}, marked AS (
         SELECT {_PLACE} AS place, position FROM quarantine JOIN sources USING (source_id) WHERE replayed_at IS NOT NULL
     ), stored AS (
-        SELECT DISTINCT {_PLACE} AS place, position FROM features JOIN sources USING (source_id) WHERE kind = 'replay'
+        SELECT DISTINCT {_PLACE} AS place, position FROM all_rows JOIN sources USING (source_id) WHERE kind = 'replay'
     )
     SELECT format('{{}}: position {{}} is marked as replayed, but has no rows of a replay', place, position) AS text
         FROM marked ANTI JOIN stored USING (place, position)
@@ -124,10 +131,36 @@ _REPLAYS = """
         first_position, source_id) AS text
     FROM replays ANTI JOIN batches USING (source_id, first_position, next_position, events)"""
 
+# A reader must never meet two versions of one feature of one record; what was superseded went with a chunk of a backfill
+# under newer definitions.
+_MIXED = f"""
+    WITH mine AS (
+        SELECT source_id, topic, "partition", incarnation, position, feature_name FROM features JOIN sources USING (source_id)
+        WHERE kind = 'backfill'
+    ), others AS (
+        SELECT source_id AS other, topic, "partition", incarnation, position, feature_name
+        FROM features JOIN sources USING (source_id)
+        WHERE (topic, "partition", incarnation) IN (SELECT (topic, "partition", incarnation) FROM mine)
+    ), ranges AS (
+        SELECT source_id AS superseded_by, first_position, next_position, registry_version AS newer
+        FROM batches JOIN sources USING (source_id) WHERE kind = 'backfill'
+    )
+    SELECT format('{{}}: position {{}} has {{}} from source_id {{}} and from {{}}', {_PLACE.replace("upload_id", "NULL")},
+            position, feature_name, source_id, other) AS text
+        FROM mine JOIN others USING (topic, "partition", incarnation, position, feature_name) WHERE source_id <> other
+    UNION ALL
+    SELECT format('{{}}: position {{}} has a superseded {{}}, but no backfill took its place', {_PLACE}, position, feature_name)
+        FROM superseded JOIN sources USING (source_id)
+        LEFT JOIN ranges ON ranges.superseded_by = superseded.superseded_by AND newer > registry_version
+            AND position >= first_position AND position < next_position
+        WHERE newer IS NULL"""  # noqa: S608 - made of this module's constants
+
 _UNKNOWN = """
     SELECT format('{}: {} rows of source_id {}, which is not in sources', name, n, coalesce(source_id::VARCHAR, 'NULL')) AS text
     FROM (
         SELECT 'features' AS name, source_id, count(*) AS n FROM features GROUP BY ALL
+        UNION ALL SELECT 'superseded', source_id, count(*) FROM superseded GROUP BY ALL
+        UNION ALL SELECT 'superseded', superseded_by, count(*) FROM superseded GROUP BY ALL
         UNION ALL SELECT 'quarantine', source_id, count(*) FROM quarantine GROUP BY ALL
         UNION ALL SELECT 'batches', source_id, count(*) FROM batches GROUP BY ALL
     ) ANTI JOIN sources USING (source_id)"""
@@ -144,7 +177,8 @@ def checks(reads: Reads, found: Sequence[Origin]) -> Iterator[Check]:
     """Yield the checks over `origins`; asks the database again only for what looks wrong."""
     total = sum(o["stored_events"] + o["stored_rejects"] for o in found)
     streams = [o for o in found if o["kind"] == "stream"]
-    uploads = [o for o in found if o["kind"] not in ("stream", "replay")]
+    uploads = [o for o in found if o["kind"] not in ("stream", "replay", "backfill")]
+    backfilled = [o for o in found if o["kind"] == "backfill"]
     replayed = sum(o["stored_events"] for o in found if o["kind"] == "replay")
     yield Check("rows come from a known source", sum(o["stored_rows"] for o in found), *offenders(reads, _UNKNOWN))
     yield _once(reads, found, total)
@@ -153,6 +187,8 @@ def checks(reads: Reads, found: Sequence[Origin]) -> Iterator[Check]:
     yield Check.of("rows and rejects account for each event", total, [text for o in found for text in _unaccounted(o)])
     amiss = offenders(reads, f"{_REPLAYED} UNION ALL {_REPLAYS}")
     yield Check("replayed rejects have their rows, and no others", replayed, *amiss)
+    mixed = offenders(reads, _MIXED) if backfilled else (0, ())
+    yield Check("backfilled records are read under one version", sum(o["stored_events"] for o in backfilled), *mixed)
     yield Check.of("uploads are whole", len(uploads), [text for o in uploads for text in _half(o)])
 
 

@@ -31,19 +31,19 @@ class Differences:
     """What is not equal, out of `compared` (entity, feature) pairs.
 
     `ahead`: online is newer than history was, or history did not have the pair. `behind`: online is older or has
-    nothing. `unsettled`: may still become equal without a mistake anywhere, so look again.
+    nothing; by what history had. `unsettled`: may still become equal without a mistake anywhere, so look again.
     """
 
     compared: int = 0
     ahead: list[Seen] = field(default_factory=list)
-    behind: list[str] = field(default_factory=list)
+    behind: dict[Seen, str] = field(default_factory=dict)
     unsettled: dict[Key, str] = field(default_factory=dict)
 
     def add(self, other: Differences) -> None:
         """Take in what another part of the comparison found."""
         self.compared += other.compared
         self.ahead += other.ahead
-        self.behind += other.behind
+        self.behind.update(other.behind)
         self.unsettled.update(other.unsettled)
 
 
@@ -137,7 +137,11 @@ class _Comparison:
             # A file on its way to Redis; or a later row with the same times, committed after history was read.
             found.unsettled[seen.entity, seen.feature] = text
         else:
-            found.behind.append(text)
+            found.behind[self._wanted(row, seen)] = text
+
+    def _wanted(self, row: int, seen: Seen) -> Seen:
+        value = None if self._null[row] else float(self._value[row])
+        return Seen(seen.entity, seen.feature, int(self._event[row]), int(self._created[row]), value)
 
     def _seen(self, feature: int, entity: int) -> Seen:
         name = self._newest.entities[self._start + entity]

@@ -27,6 +27,8 @@ _NEWEST = """
     WITH {origins}, unfinished AS (
         SELECT origin FROM origins JOIN uploads USING (upload_id) WHERE kind = 'upload' AND state = 'COMMITTED'
         UNION SELECT origin FROM origins JOIN replays USING (source_id) WHERE state = 'COMMITTED'
+        UNION SELECT origin FROM origins JOIN backfill_partitions USING (backfill_id, topic, "partition")
+            WHERE published_position < next_position
     ), last AS (
         SELECT entity_id, feature_name, origin,
             max({{'e': event_timestamp, 'c': created_at, 'p': position, 'v': value}}) AS newest
@@ -52,7 +54,7 @@ class Newest:
     """Rows by entity and feature, more than one for a key where origins are equally new. One entry for each row.
 
     `entity` and `feature` are indexes into `entities` and into the asked features. `on_its_way` says that the row came
-    in a file or a replay whose newest values are still being written to the online store.
+    in a file, a replay or a backfill whose newest values are still being written to the online store.
     """
 
     entities: list[str]

@@ -6,6 +6,7 @@ Streams write Redis before they commit, uploads and replays after. So with histo
   not yet DONE;
 - online newer than history was, or unknown to it: right if exactly that row turns up in history soon;
 - same times, another value: look at both again, a later row with the same times may be on its way.
+- what a backfill superseded meanwhile, seen here or there: look at both again, they will be without it.
 
 What is open is asked again, in growing pauses, until it is settled or patience ends.
 """
@@ -30,14 +31,14 @@ _KNOWN_ENTITIES = """
     SELECT DISTINCT entity_id FROM features
     WHERE entity_id IN (SELECT unnest(?::VARCHAR[])) AND feature_name IN (SELECT unnest(?::VARCHAR[]))"""
 
-_IN_HISTORY = """
+_IN_TABLE = """
     WITH seen AS (
         SELECT unnest(?::VARCHAR[]) AS entity_id, unnest(?::VARCHAR[]) AS feature_name, unnest(?::BIGINT[]) AS event_us,
             unnest(?::BIGINT[]) AS created_us, unnest(?::DOUBLE[]) AS value, unnest(?::BIGINT[]) AS n
     )
-    SELECT DISTINCT n FROM seen JOIN features USING (entity_id, feature_name)
+    SELECT DISTINCT n FROM seen JOIN {table} AS stored USING (entity_id, feature_name)
     WHERE event_timestamp = make_timestamp(event_us) AND created_at = make_timestamp(created_us)
-        AND features.value IS NOT DISTINCT FROM seen.value"""
+        AND stored.value IS NOT DISTINCT FROM seen.value"""
 
 
 class Clock(Protocol):
@@ -60,8 +61,9 @@ def checks(reads: Reads, online: OnlineStore, features: Sequence[str], pauses: P
         scanned += len(entities)
         found.ahead += all_seen(_unknown(reads, entities, features), online, features)
     phantoms = _settle(reads, online, features, found, pauses)
+    stale = [*found.behind.values(), *found.unsettled.values()]
     return [
-        Check.of("online values are the newest in history", found.compared, [*found.behind, *found.unsettled.values()]),
+        Check.of("online values are the newest in history", found.compared, stale),
         Check.of("online values are all in history", scanned, [_phantom(seen) for seen in phantoms]),
     ]
 
@@ -90,22 +92,34 @@ def _settle(reads: Reads, online: OnlineStore, features: Sequence[str], found: D
     ahead = found.ahead
     for _ in pauses:
         if found.unsettled:
-            again = compare(newest.of_keys(reads, features, list(found.unsettled)), online, features)
+            again = _look_again(reads, online, features, list(found.unsettled))
             ahead += [seen for seen in again.ahead if (seen.entity, seen.feature) in found.unsettled]
-            found.behind += again.behind
+            found.behind.update(again.behind)
             found.unsettled = again.unsettled
-        ahead = _not_in_history(reads, ahead)
+        missing = _missing(reads, ahead, "features")
+        ahead = _missing(reads, missing, "superseded")
+        replaced = {*missing} - {*ahead} | ({*found.behind} - {*_missing(reads, list(found.behind), "superseded")})
+        found.unsettled |= {(seen.entity, seen.feature): found.behind.pop(seen, _replaced(seen)) for seen in replaced}
         if not ahead and not found.unsettled:
             break
     return ahead
 
 
-def _not_in_history(reads: Reads, seen: Sequence[Seen]) -> list[Seen]:
+def _look_again(reads: Reads, online: OnlineStore, features: Sequence[str], keys: Sequence[newest.Key]) -> Differences:
+    """Compare some pairs again, those included of which history has nothing any more."""
+    now = newest.of_keys(reads, features, keys)
+    found = compare(now, online, features)
+    found.ahead += all_seen(sorted({entity for entity, _ in keys} - {*now.entities}), online, features)
+    return found
+
+
+def _missing(reads: Reads, seen: Sequence[Seen], table: str) -> list[Seen]:
+    """Return those of which a table has no such row."""
     missing: list[Seen] = []
     for start in range(0, len(seen), _VALUES_AT_ONCE):
         part = seen[start : start + _VALUES_AT_ONCE]
         columns = [list(column) for column in zip(*map(astuple, part), strict=True)]
-        present = {row["n"] for row in rows(reads, _IN_HISTORY, [*columns, list(range(len(part)))])}
+        present = {row["n"] for row in rows(reads, _IN_TABLE.format(table=table), [*columns, list(range(len(part)))])}
         missing += [one for n, one in enumerate(part) if n not in present]
     return missing
 
@@ -124,6 +138,11 @@ def _scan(online: OnlineStore) -> Iterator[list[str]]:
 def _unknown(reads: Reads, entities: Sequence[str], features: Sequence[str]) -> list[str]:
     known = {row["entity_id"] for row in rows(reads, _KNOWN_ENTITIES, [entities, features])}
     return [entity for entity in entities if entity not in known]
+
+
+def _replaced(seen: Seen) -> str:
+    when = times(seen.event_us, seen.created_us)
+    return f"{seen.entity} {seen.feature}: online has {when}, which a backfill superseded in history"
 
 
 def _phantom(seen: Seen) -> str:

@@ -28,12 +28,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_status import rpc_status
 
+from cluster.backfills import Asked, BackfillProgress, Left
 from cluster.config import GatewayConfig
 from cluster.dead_letters import DeadLetter, Place, ReplayProgress, Selection
 from cluster.dead_letters.selection import condition_of
 from cluster.errors import BadFile, Misconfigured, NotFound, OverLimit, RaytideError, Refused, RetryLater, Unreachable
 from cluster.gateway.arrow import to_chunks
 from cluster.gateway.server import SERVICES, GatewayServer
+from cluster.ingest.backfills import Backfill, BackfillPart, BackfillState
 from cluster.records import ROWS_SCHEMA
 from cluster.registry.catalog import Catalog, build
 from cluster.registry.definitions import Entity, FeatureService, FeatureView, Field, Long, StreamSource
@@ -157,6 +159,46 @@ class TwinLetters:
         yield REPLAYED
 
 
+BACKFILL = Backfill(
+    "b1",
+    "clicks",
+    "events",
+    ("a", "b"),
+    3,
+    5,
+    9,
+    (BackfillPart("t", 1, 2, 12, 7, 4, 1, None, 3, 6, 5, 1, 2),),
+    holder="gateway:1",
+)
+LEFT = Left("upload u1", 7, "its original is not kept")
+
+
+class TwinBackfills:
+    """One backfill, and what was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def run(self, asked: Asked, /) -> Iterator[BackfillProgress]:
+        self.asked.append(asked)
+        if asked.view != BACKFILL.view:
+            raise NotFound(f"view: no feature view is called '{asked.view}'")
+        yield BackfillProgress(BACKFILL, (LEFT,))
+        yield BackfillProgress(replace(BACKFILL, state=BackfillState.DONE), (LEFT,))
+
+    def try_out(self, asked: Asked, /) -> Iterator[BackfillProgress]:
+        self.asked.append(asked)
+        yield BackfillProgress(BACKFILL, (LEFT,), dry_run=True)
+
+    def listed(self, limit: int, /) -> list[Backfill]:
+        return [BACKFILL] * min(limit, 2)
+
+    def cancel(self, backfill_id: str, /) -> Backfill:
+        if backfill_id != BACKFILL.backfill_id:
+            raise NotFound(f"no backfill is called '{backfill_id}'")
+        return replace(BACKFILL, state=BackfillState.STOPPED, note="cancelled")
+
+
 class Twin:
     """Meets Backend and Offline; `trouble` makes status fail, `gate` makes it wait."""
 
@@ -164,6 +206,7 @@ class Twin:
         self.online = MemoryOnlineStore()
         self.uploads = TwinUploads()
         self.dead_letters = TwinLetters()
+        self.backfills = TwinBackfills()
         self.trouble: Exception | None = None
         self.gate = threading.Event()
         self.gate.set()
@@ -868,7 +911,8 @@ def test_a_host_that_is_not_ours_is_a_configuration_error() -> None:
 def test_reflection_lists_the_services(channel: grpc.Channel) -> None:
     listed = set(ProtoReflectionDescriptorDatabase(channel).get_services())
     assert listed >= {*SERVICES, "grpc.health.v1.Health"}
-    assert set(SERVICES) == {f"featurestore.v1.{name}Service" for name in ("Ingest", "Feature", "Admin", "Registry")}
+    names = ("Ingest", "Feature", "Admin", "Registry", "Backfill")
+    assert set(SERVICES) == {f"featurestore.v1.{name}Service" for name in names}
 
 
 def test_health_says_serving_and_then_not(twin: Twin) -> None:
@@ -914,3 +958,25 @@ def test_the_generated_stubs_alone_can_call_it(twin: Twin, address: str, tmp_pat
         timeout=60,
     )
     assert (done.stdout, done.returncode) == ("['user_age'] [31.5] [1]\n", 0), done.stderr
+
+
+def test_a_backfill_is_followed_to_its_end(client: RaytideClient, twin: Twin) -> None:
+    asked = Asked("clicks", 5, 9)
+    told = list(client.backfill(asked))
+    assert told == [
+        BackfillProgress(BACKFILL, (LEFT,)),
+        BackfillProgress(replace(BACKFILL, state=BackfillState.DONE), (LEFT,)),
+    ]
+    assert list(client.backfill(asked, dry_run=True)) == [BackfillProgress(BACKFILL, (LEFT,), dry_run=True)]
+    assert twin.backfills.asked == [asked, asked]
+    assert client.list_backfills(1) == [BACKFILL]
+    assert client.cancel_backfill("b1") == replace(BACKFILL, state=BackfillState.STOPPED, note="cancelled")
+
+
+def test_what_is_wrong_with_a_backfill_is_named(client: RaytideClient) -> None:
+    with pytest.raises(NotFound, match="view: no feature view is called 'click'"):
+        list(client.backfill(Asked("click", 5, 9)))
+    with pytest.raises(NotFound, match="backfill_id: no backfill is called 'b2'"):
+        client.cancel_backfill("b2")
+    with pytest.raises(Refused, match="limit"):
+        client.list_backfills(-1)

@@ -213,6 +213,23 @@ def test_no_entities(store: Store) -> None:
     assert list(store.entities()) == []
 
 
+def test_a_value_is_retracted_if_its_times_are_the_same(store: Store) -> None:
+    store.write(table(("user_1", "x", 1.0, NOW, NOW), ("user_1", "y", 2.0, NOW, NOW), ("user_2", "x", None, NOW, 5)))
+    rows = table(("user_1", "x", 9.0, NOW, NOW), ("user_1", "y", 2.0, NOW, NOW - 1), ("user_2", "x", 0.0, NOW, 5))
+    assert store.retract(rows) == 2
+    assert (stored(store), stored(store, feature="y"), stored(store, "user_2")) == (None, (2.0, NOW, NOW), None)
+    assert list(chain.from_iterable(store.entities())) == ["user_1"], "an entity without values is no entity"
+    assert store.retract(rows) == 0
+    assert store.retract(table(("nobody", "x", 9.0, NOW, NOW)).slice(0, 0)) == 0
+
+
+def test_what_was_retracted_can_be_older_afterwards(store: Store) -> None:
+    store.write(table(("user_1", "x", 1.0, NOW, NOW)))
+    store.retract(table(("user_1", "x", 1.0, NOW, NOW)))
+    assert store.write(table(("user_1", "x", 2.0, NOW - 1, NOW))) == 1
+    assert stored(store) == (2.0, NOW - 1, NOW)
+
+
 def test_the_marker(store: Store) -> None:
     assert store.marker() is None
     assert not store.remark("mine", "full")

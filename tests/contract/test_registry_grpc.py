@@ -29,6 +29,8 @@ from tests.lineage_world import CATALOG, DAY, NOW, LineageWorld
 class Twin:
     """The part of Backend that this service asks."""
 
+    backfills = None
+
     def __init__(self, offline: DuckReads) -> None:
         self.offline = offline
 

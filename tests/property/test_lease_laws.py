@@ -76,3 +76,18 @@ def test_a_stream_gives_way_to_a_waiting_upload_only_where_it_may_go() -> None:
     assert leases.ask(upload(1, 0), 0)
     assert not leases.ask(upload(1, 1), 0)
     assert not leases.should_yield(streams[1].holder)
+
+
+def test_a_backfill_never_goes_before_a_stream_that_waits() -> None:
+    leases = Leases(3, 1, SECONDS)
+    streams = [Claim(f"partition:t:{n}", Kind.STREAM, f"partition:t:{n}") for n in range(3)]
+    assert all(leases.ask(stream, 0) for stream in streams[:2])
+    assert leases.ask(upload(1, 0), 0)
+    backfill = Claim("gateway:b:1", Kind.BACKFILL, "b")
+    assert not leases.ask(backfill, 0)
+    assert not leases.ask(streams[2], 1), "it came later"
+    leases.release("upload:1:0", 2)
+    assert leases.ask(streams[2], 2)
+    leases.release("partition:t:0", 3)
+    assert leases.ask(backfill, 3), "and when no stream waits it has its turn"
+    assert not leases.ask(upload(2, 0), 3), "like any other"

@@ -151,7 +151,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDatabase]
     with database.cursor() as cursor:
         for number in (1, 2, 3):
             cursor.execute(
-                "INSERT INTO sources VALUES (?, 'stream', 't', ?, NULL, 1, make_timestamp(0), 0)", [number, number * 10]
+                "INSERT INTO sources VALUES (?, 'stream', 't', ?, NULL, 1, make_timestamp(0), 0, NULL)", [number, number * 10]
             )
             cursor.execute("INSERT INTO batches VALUES (?, 0, 4, 4, 4, 0, 1, make_timestamp(?))", [number, number * 100])
         cursor.execute("INSERT INTO registry_versions VALUES (1, make_timestamp(7), 'me', 'h', ?, '', NULL)", [definition])

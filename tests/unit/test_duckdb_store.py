@@ -103,7 +103,6 @@ Path(sys.argv[1]).parent.mkdir(); held = duckdb.connect(sys.argv[1]); print("hel
         with duckdb.connect(config.path) as first:
             first.execute("ALTER TABLE quarantine DROP COLUMN record_time")
             first.execute("DROP TABLE replays")
-            self.undo_the_fourth_version(first)
             self.undo_the_third_version(first)
             first.execute("UPDATE meta SET schema_version = 1")
         again = DuckStore(config)
@@ -118,7 +117,6 @@ Path(sys.argv[1]).parent.mkdir(); held = duckdb.connect(sys.argv[1]); print("hel
         store.commit(stream_batch(1, 0, 2))
         store.close()
         with duckdb.connect(config.path) as second:
-            self.undo_the_fourth_version(second)
             self.undo_the_third_version(second)
             second.execute("UPDATE meta SET schema_version = 2")
         again = DuckStore(config)
@@ -131,12 +129,31 @@ Path(sys.argv[1]).parent.mkdir(); held = duckdb.connect(sys.argv[1]); print("hel
         assert ask(again, "FROM meta") == [(SCHEMA_VERSION,)]
         again.close()
 
+    def test_a_file_of_the_third_version_is_brought_up_to_date(self, store: DuckStore, config: OfflineStoreConfig) -> None:
+        store.open_partition("events", 0, 0)
+        store.commit(stream_batch(1, 0, 2))
+        store.close()
+        with duckdb.connect(config.path) as third:
+            self.undo_the_fourth_version(third)
+            third.execute("UPDATE meta SET schema_version = 3")
+        again = DuckStore(config)
+        again.commit(stream_batch(1, 2, 4))
+        assert ask(again, "SELECT source_id, backfill_id FROM sources") == [(1, None)], "known sources keep their ids"
+        for table in ("superseded", "backfills", "backfill_partitions"):
+            assert ask(again, f"SELECT count(*) FROM {table}") == [(0,)]
+        assert ask(again, "FROM meta") == [(SCHEMA_VERSION,)]
+        again.close()
+
     @staticmethod
     def undo_the_fourth_version(file: duckdb.DuckDBPyConnection) -> None:
         file.execute("ALTER TABLE registry_versions DROP COLUMN shipped")
+        file.execute("ALTER TABLE sources DROP COLUMN backfill_id")
+        for table in ("superseded", "backfills", "backfill_partitions"):
+            file.execute(f"DROP TABLE {table}")
 
-    @staticmethod
-    def undo_the_third_version(file: duckdb.DuckDBPyConnection) -> None:
+    @classmethod
+    def undo_the_third_version(cls, file: duckdb.DuckDBPyConnection) -> None:
+        cls.undo_the_fourth_version(file)
         for statement in (
             "ALTER TABLE sources DROP COLUMN incarnation",
             "ALTER TABLE partitions DROP COLUMN incarnation",

@@ -279,6 +279,6 @@ def test_parameters_and_snapshots(reads: DuckReads, database: DuckDatabase) -> N
         found = snapshot.query("SELECT value FROM features JOIN asked ON name = feature_name")
         assert found["value"].to_pylist() == [1.5]
         with database.cursor() as writer:
-            writer.execute("INSERT INTO sources VALUES (9, 'stream', 't', 0, NULL, 1, now()::TIMESTAMP, 0)")
+            writer.execute("INSERT INTO sources VALUES (9, 'stream', 't', 0, NULL, 1, now()::TIMESTAMP, 0, NULL)")
         assert snapshot.query("FROM sources WHERE source_id = ?", [9]).num_rows == 0, "a snapshot does not move"
     assert reads.query("FROM sources WHERE source_id = ?", [9]).num_rows == 1

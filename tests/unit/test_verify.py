@@ -13,6 +13,7 @@ from cluster.stores.memory_online import MemoryOnlineStore
 from cluster.verify import newest, verify
 from tests.verify_world import (
     ACCOUNT,
+    BACKFILLED,
     HISTORY,
     INSIDE,
     KAFKA,
@@ -46,6 +47,7 @@ def test_a_healthy_store(world: World) -> None:
         INSIDE: 9 + 10 + 8 + 1,
         ACCOUNT: 9 + 10 + 8 + 3 + 2,
         REPLAYED: 0,
+        BACKFILLED: 0,
         UPLOADS: 3,
         NEWEST: 4 + 4 + 4,
         HISTORY: 8,
@@ -294,8 +296,8 @@ def replayed_world(state: str = "DONE") -> World:
     """Return the healthy world after t[0]'s position 7 and up1's row 3 were replayed."""
     world = healthy_world()
     world.run(
-        """INSERT INTO sources VALUES (5, 'replay', 't', 0, NULL, 2, '2026-01-02', 0),
-            (6, 'replay', NULL, NULL, 'up1', 2, '2026-01-02', 0)""",
+        """INSERT INTO sources VALUES (5, 'replay', 't', 0, NULL, 2, '2026-01-02', 0, NULL),
+            (6, 'replay', NULL, NULL, 'up1', 2, '2026-01-02', 0, NULL)""",
         """INSERT INTO features VALUES ('u3', 'a', 7, make_timestamp(999), make_timestamp(207), 5, 7),
             ('u3', 'b', 7, make_timestamp(107), make_timestamp(207), 5, 7),
             ('new', 'a', 3, make_timestamp(150), make_timestamp(200), 6, 3)""",
@@ -348,7 +350,7 @@ REPLAY_BREAKS: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {
     ),
     "replayed under two versions": (
         [
-            "INSERT INTO sources VALUES (7, 'replay', 't', 0, NULL, 3, '2026-01-02', 0)",
+            "INSERT INTO sources VALUES (7, 'replay', 't', 0, NULL, 3, '2026-01-02', 0, NULL)",
             "INSERT INTO features SELECT * REPLACE (7 AS source_id) FROM features WHERE source_id = 5",
             "INSERT INTO batches SELECT * REPLACE (7 AS source_id) FROM batches WHERE source_id = 5",
         ],
@@ -413,7 +415,7 @@ def reset_world() -> World:
         DECLARED.format(0, 0, 25, 30),
         """UPDATE partitions SET next_offset = 30, epoch = 3 WHERE "partition" = 0""",
         DECLARED.format(1, 0, 10, "NULL"),
-        "INSERT INTO sources VALUES (8, 'stream', 't', 1, NULL, 1, '2026-01-03', 1)",
+        "INSERT INTO sources VALUES (8, 'stream', 't', 1, NULL, 1, '2026-01-03', 1, NULL)",
         """INSERT INTO features SELECT 'y' || p % 4, 'b', p, make_timestamp(500 + p), make_timestamp(600 + p), 8, p
             FROM range(0, 6) r(p)""",
         "INSERT INTO batches VALUES (8, 0, 6, 6, 6, 0, 2, now()::TIMESTAMP)",

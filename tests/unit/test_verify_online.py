@@ -181,7 +181,7 @@ def test_equal_times_may_be_a_commit_on_its_way(world: World) -> None:
 
 def _upload(world: World, state: str) -> None:
     world.run(
-        "INSERT INTO sources VALUES (9, 'upload', NULL, NULL, 'up9', 1, '2026-01-01', 0)",
+        "INSERT INTO sources VALUES (9, 'upload', NULL, NULL, 'up9', 1, '2026-01-01', 0, NULL)",
         """INSERT INTO features VALUES ('u3', 'a', 8, make_timestamp(800), make_timestamp(800), 9, 0),
             ('up', 'b', 9, make_timestamp(1), make_timestamp(1), 9, 1)""",
         "INSERT INTO batches VALUES (9, 0, 2, 2, 2, 0, 0, now()::TIMESTAMP)",

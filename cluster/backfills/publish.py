@@ -1,0 +1,38 @@
+"""What a backfill changed in history, online.
+
+Newest wins, so equal times let a recomputed value replace the old one, and a newer one of a stream stays. But a value that
+history no longer has, because its record does not pass any more, would stay for ever: it is taken away first, if it is
+still there, and what is newest without it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cluster.rebuild import FULL
+from cluster.stores.ports import BackfillStore, OnlineStore
+
+
+def publish(history: BackfillStore, online: OnlineStore | None, where: tuple[str, str, int], pause: Callable[[], None]) -> None:
+    """Bring online what is in history of a part, and note it; `where` is backfill, topic and partition. Harmless to repeat.
+
+    `online` is None for a view that is not kept online. While the online store is being rebuilt it is done again: a
+    rebuild may have read what was superseded since, and write it with equal times. `pause` returns after a moment.
+    """
+    backfill_id, topic, partition = where
+    part = history.get_backfill(backfill_id).part(topic, partition)
+    if part.published == part.next:
+        return
+    if online is not None:
+        _write(history, online, where, pause)
+    history.publish_backfill(backfill_id, topic, partition, part.next)
+
+
+def _write(history: BackfillStore, online: OnlineStore, where: tuple[str, str, int], pause: Callable[[], None]) -> None:
+    changed, whole = history.backfill_changes(*where), False
+    while not whole:
+        online.retract(changed.gone)
+        online.write(changed.newest)
+        whole = online.marker() == FULL
+        while not whole and online.marker() != FULL:
+            pause()
