@@ -107,6 +107,24 @@ def test_a_call_stuck_outside_of_python_is_told_once(monkeypatch: pytest.MonkeyP
     assert stuck == ["slow"]
 
 
+def test_calls_after_one_that_swallowed_its_end_are_watched_and_not_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck: list[str] = []
+    monkeypatch.setattr(WATCHDOG, "on_stuck", stuck.append)
+    done: list[int] = []
+
+    def calls() -> None:
+        with contextlib.suppress(BaseException):  # as a bare `except:` does
+            never()
+        for _ in range(60):
+            done.append(1)
+            time.sleep(0.01)
+        never()
+
+    with pytest.raises(TooLate) as caught:
+        WATCHDOG.run(stretch(0.2, done.__len__, grace_s=0.2), calls)
+    assert (caught.value.over, stuck) == (60, [])
+
+
 STUCK = """
 import time
 from cluster.ingest.watchdog import WATCHDOG, Stretch
