@@ -47,8 +47,9 @@ fault: $(READY) ## the fault matrix, into docs/proofs.md; FAULT="kill:* --rounds
 	@$(if $(FAULT),,$(BIN)/python -m pytest -q -m long)
 	@$(BIN)/python -m tests.fault --publish $(FAULT)
 
-bench: $(READY) ## events/s beside a plain confluent-kafka loop, in one run
+bench: $(READY) ## events/s beside a plain confluent-kafka loop, in one run; feature functions beside calls by hand
 	@$(BIN)/python -m bench.ingest
+	@$(BIN)/python -m bench.graph
 
 OUT ?= proto
 proto: $(READY) ## regenerate the code under proto/
