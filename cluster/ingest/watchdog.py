@@ -110,8 +110,9 @@ class Stretch:
 class Watchdog:
     """The thread that looks, and what it looks at. `clock` counts the seconds in which it looked."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.clock = 0.0
+        self._monotonic = monotonic
         self.on_stuck: Callable[[str], None] = end_process
         self._stretches: dict[int, Stretch] = {}  # by thread
         self._tick, self._idle = TICK_S, False
@@ -145,14 +146,14 @@ class Watchdog:
                 self._thread.start()
 
     def _look_on(self) -> None:
-        quiet, last = 0, time.monotonic()
+        quiet, last = 0, self._monotonic()
         while True:
             quiet = 0 if self._stretches else quiet + 1
             if quiet > _LOOKS_UNTIL_IDLE:
                 self._rest()
-                quiet, last = 0, time.monotonic()
+                quiet, last = 0, self._monotonic()
             time.sleep(self._tick)
-            now = time.monotonic()
+            now = self._monotonic()
             self.clock += min(now - last, max(2 * self._tick, 0.02))
             last = now
             for stretch in list(self._stretches.values()):
