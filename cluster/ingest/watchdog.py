@@ -75,25 +75,23 @@ class Stretch:
         self._here, self._firing, self._told = True, False, False
 
     def look(self, now: float) -> bool:
-        """Raise in the thread if its call is late; return whether it is stuck. Caller: the watchdog."""
-        if self._fired >= 0:
-            return self._is_stuck(now)
+        """Raise in the thread if its call is late; return whether it is stuck, once. Caller: the watchdog."""
         if self._began < 0:
             self._began = now
         if (progress := self._progress()) != self._seen:
             self._seen, self._since = progress, now
+        if self._fired >= 0 and now - self._fired <= self._grace_s:
+            return False
+        if self._fired >= 0 and self._seen == self.over:
+            told, self._told = self._told, True
+            return not told
+        # Also if it was raised before: a call may swallow it, and end, and a later one be late as well.
         if now - self._since > self.limit_s or now - self._began > self._total_s:
             self.fire(now)
         return False
 
-    def _is_stuck(self, now: float) -> bool:
-        """Return True once if the exception has not helped within the grace."""
-        stuck = not self._told and now - self._fired > self._grace_s
-        self._told = self._told or stuck
-        return stuck
-
     def fire(self, now: float) -> None:
-        """Raise in the thread, unless it has left; once."""
+        """Raise in the thread, unless it has left."""
         self._firing = True  # before the question, so that `leave` waits for the answer
         if self._here:
             self.over, self._fired = self._seen, now
@@ -101,7 +99,7 @@ class Stretch:
         self._firing = False
 
     def leave(self) -> None:
-        """Make sure that no exception is on its way any more. Harmless to repeat; may itself be interrupted by it, once."""
+        """Make sure that no exception is on its way any more. Harmless to repeat; may be interrupted by it."""
         self._here = False
         while self._firing:
             time.sleep(0)
@@ -112,8 +110,9 @@ class Stretch:
 class Watchdog:
     """The thread that looks, and what it looks at. `clock` counts the seconds in which it looked."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.clock = 0.0
+        self._monotonic = monotonic
         self.on_stuck: Callable[[str], None] = end_process
         self._stretches: dict[int, Stretch] = {}  # by thread
         self._tick, self._idle = TICK_S, False
@@ -147,14 +146,14 @@ class Watchdog:
                 self._thread.start()
 
     def _look_on(self) -> None:
-        quiet, last = 0, time.monotonic()
+        quiet, last = 0, self._monotonic()
         while True:
             quiet = 0 if self._stretches else quiet + 1
             if quiet > _LOOKS_UNTIL_IDLE:
                 self._rest()
-                quiet, last = 0, time.monotonic()
+                quiet, last = 0, self._monotonic()
             time.sleep(self._tick)
-            now = time.monotonic()
+            now = self._monotonic()
             self.clock += min(now - last, max(2 * self._tick, 0.02))
             last = now
             for stretch in list(self._stretches.values()):
