@@ -69,6 +69,11 @@ def full(features: Sequence[str]) -> str:
     return FULL + hashlib.sha256(" ".join(sorted(features)).encode()).hexdigest()[:16]
 
 
+def is_filled(online: OnlineStore) -> bool:
+    """Return whether nobody is filling the store, or has to."""
+    return str(online.marker()).startswith(FULL)
+
+
 class Settling:
     """Which partitions may still have batches that were online before the claim and are not in history yet.
 
@@ -172,7 +177,7 @@ def ask(online: OnlineStore, report: Callable[[], OnlineReport], pause: Callable
     """Ask whoever watches to rebuild, by taking the marker from it; yield what `report` says until it is done."""
     online.mark(claim())
     while True:
-        filled, now = str(online.marker()).startswith(FULL), report()  # in this order: it is set after the report left OK
+        filled, now = is_filled(online), report()  # in this order: it is set after the report left OK
         if filled and now.state is OnlineState.OK:
             yield now
             return

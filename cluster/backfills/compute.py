@@ -39,7 +39,7 @@ class Recompute:
         source = catalog.source(backfill.source)
         return cls(
             decode=compile_decoder(source, catalog, ingest),
-            transform=compile_transform(only(catalog, backfill.view), source.name),
+            transform=compile_transform(only(catalog, backfill.view), source.name, ingest.transform_timeout_s),
             features=backfill.features,
             since_us=backfill.since_us,
             until_us=backfill.until_us,

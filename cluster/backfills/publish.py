@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cluster.rebuild import FULL
+from cluster.rebuild import is_filled
 from cluster.stores.ports import BackfillStore, OnlineStore
 
 
@@ -33,6 +33,6 @@ def _write(history: BackfillStore, online: OnlineStore, where: tuple[str, str, i
     while not whole:
         online.retract(changed.gone)
         online.write(changed.newest)
-        whole = online.marker() == FULL
-        while not whole and online.marker() != FULL:
+        whole = is_filled(online)
+        while not whole and not is_filled(online):
             pause()
