@@ -54,7 +54,8 @@ class RedisOnlineStore:
 
     def retract(self, rows: pa.Table) -> int:
         """Remove the values whose times are exactly those of the rows; for few rows."""
-        return sum(self._connections.exchange(lambda: [[pack_retraction(row)] for row in rows.to_pylist()]))
+        commands = [pack_retraction(row) for row in rows.to_pylist()]
+        return sum(self._connections.exchange(lambda: [commands])) if commands else 0
 
     def entities(self, batch: int = 1000) -> Iterator[list[str]]:
         """Return all entity ids by SCAN: those there from start to end at least once, others perhaps."""
