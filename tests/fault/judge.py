@@ -268,7 +268,7 @@ def _parsed(topic: str, value: bytes | None) -> FeatureEvent | OrderEvent | Reje
     kind: Any = FeatureEvent if topic == FEATURES_TOPIC else OrderEvent
     try:
         event = msgspec.json.decode(value or b"", type=kind)
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
         return Reject(value)
     return event if _is_good(event) else Reject(value)
 

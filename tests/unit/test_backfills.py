@@ -347,7 +347,7 @@ def test_while_the_online_store_is_rebuilt_it_waits_and_writes_again(
         world.online.mark(FULL)
 
     monkeypatch.setattr(world.online, "write", count)
-    monkeypatch.setattr("cluster.backfills.stretch.time.sleep", rebuilt)
+    monkeypatch.setattr("cluster.backfills.stretch.time", SimpleNamespace(sleep=rebuilt, monotonic=time.monotonic))
     world.backfill(0, 1000)
     assert len(written) == 5, "one for each of the four chunks, and the first of them once more"
 
