@@ -11,6 +11,7 @@ import pytest
 from cluster.faults import Point
 from tests.fault import proofs
 from tests.fault.cells import CELLS
+from tests.fault.mutants import MUTANTS, Mutant
 
 PAGE = (Path(__file__).parents[2] / "docs" / "delivery.md").read_text(encoding="utf-8")
 NAMES = {cell.name for cell in CELLS}
@@ -31,3 +32,9 @@ def test_every_cell_that_is_named_exists() -> None:
 
 def test_the_page_is_made_of_the_data() -> None:
     assert proofs.PAGE.read_text(encoding="utf-8") == proofs.page(proofs.load())
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_what_a_mutant_breaks_is_still_in_the_code(tmp_path: Path, mutant: Mutant) -> None:
+    broken = mutant.write(tmp_path)
+    assert all(edit.new in (broken / edit.file).read_text(encoding="utf-8") for edit in mutant.edits)
