@@ -48,6 +48,10 @@ amounts = FeatureView(name="amounts", entity=user, source=orders, features=[Fiel
 """
 
 
+#: One of them in each run of the tests, all of them with `make long`.
+POINTS = [pytest.param(point, marks=[] if point is BackfillPoint.COMMITTED else pytest.mark.long) for point in BackfillPoint]
+
+
 class Shop(World):
     """An app of its own, whose definitions change. Chunks are small, so that a backfill has many."""
 
@@ -148,9 +152,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     with running.running():
         running.send(range(RECORDS))
         running.has(RECORDS)
-        running.raytide("down")
         running.define(2)
-        running.app_up()
+        running.raytide("apply", "--project", str(running.project))
         running.send(range(RECORDS, RECORDS + 10))
         running.has(RECORDS + 10)
         yield running
@@ -177,7 +180,8 @@ def test_the_past_is_computed_anew_once_and_other_views_stay(shop: Shop) -> None
     rows = shop.client.get_historical_features(_questions([("user_5", 105), ("user_7", 6_000 - 13), ("user_4", 99)]), ["score"])
     assert rows["score"].to_pylist() == [210.0, 987.0, 84.0]
     listed = json.loads(shop.raytide("backfill", "list", "--json").stdout)
-    assert [b["state"] for b in listed] == ["DONE", "DONE"]
+    states = {b["backfill_id"]: b["state"] for b in listed}
+    assert [states[b["backfill_id"]] for b in (told, again)] == ["DONE", "DONE"]
     shop.verified()
 
 
@@ -189,7 +193,7 @@ def _questions(asked: list[tuple[str, int]]) -> Any:
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("point", list(BackfillPoint))
+@pytest.mark.parametrize("point", POINTS)
 def test_whoever_reaches_a_point_dies_there_and_it_ends_right(shop: Shop, point: BackfillPoint) -> None:
     first = 1_000 + 500 * list(BackfillPoint).index(point)
     before = shop.scores()
