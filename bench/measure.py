@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 import psutil
 
 SECONDS = 0.2
+#: What a Ray without work uses of one core is below this.
+QUIET_SECONDS, QUIET_SHARE = 2.0, 0.3
 
 
 @dataclass
@@ -34,6 +37,28 @@ def family(pid: int) -> list[psutil.Process]:
         parent = psutil.Process(pid)
         return [parent, *parent.children(recursive=True)]
     return []
+
+
+def settle(processes: Callable[[], Iterable[psutil.Process]], seconds: float) -> None:
+    """Return when `processes()` have done next to nothing for two seconds; raise TimeoutError when they never do."""
+    deadline, before = time.monotonic() + seconds, _cpu(processes())
+    while True:
+        time.sleep(QUIET_SECONDS)  # the time over which it is measured
+        now = _cpu(processes())
+        if now - before < QUIET_SHARE * QUIET_SECONDS:
+            return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"what was started still works after {seconds:.0f} s")
+        before = now
+
+
+def _cpu(processes: Iterable[psutil.Process]) -> float:
+    used = 0.0
+    for process in processes:
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            used += times.user + times.system
+    return used
 
 
 @contextmanager

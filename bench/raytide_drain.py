@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import duckdb
 
 from bench.drains import BENCH, Drained, Job, Release, servers
-from bench.measure import family, watching
+from bench.measure import family, settle, watching
 from cluster.status import StatusReport
 from raytide.client import RaytideClient
 
@@ -30,6 +30,7 @@ def drain_with_raytide(job: Job, release: Release) -> Drained:
             lambda report: bool(report.partitions) and all(p.state == "RUNNING" for p in report.partitions),
             START_SECONDS,
         )
+        settle(lambda: family(head), START_SECONDS)  # spare workers import what they need after the app is up
         with watching(lambda: [*family(head), *servers(job)]) as usage:
             started = release()
             _wait(client, lambda report: sum(p.events + p.rejected for p in report.partitions) >= job.events, DRAIN_SECONDS)
