@@ -50,6 +50,10 @@ class RunningApp:
         """Prove everything; fail with the report otherwise."""
         return self.ask("verify", "--wait", str(wait))
 
+    def version(self) -> int:
+        """Return the version of the definitions in force: other tests on the shared app may have applied some."""
+        return int(self.ask("status")["registry_version"])
+
     def up(self) -> None:
         """Start, or do nothing when it runs."""
         self.raytide("up", "--project", str(ROOT / "examples" / "demo"))

@@ -109,7 +109,7 @@ def test_a_rejected_record_is_in_its_topic_with_headers(app: RunningApp, bootstr
         "source-offset": str(first.offset).encode(),
         "reason": b"invalid_utf8",
         "detail": b"not UTF-8 at byte 15",
-        "registry-version": b"1",
+        "registry-version": str(app.version()).encode(),
     }
     assert dict(gone.headers)["source-offset"] == str(second.offset).encode()
     shown = app.ask("dead-letters", "show", f"{TOPIC}/1/{first.offset}")
@@ -139,7 +139,7 @@ def test_a_record_is_replayed_when_it_passes_and_only_once(
     eventually(lambda: time.time() > at.timestamp() - IngestConfig().max_future_skew_s)
     rows = f"SELECT count(*) AS n FROM features WHERE entity_id = '{entity}'"
     would = app.raytide("dead-letters", "replay", place, "--dry-run")
-    assert "would be replayed under version 1" in would.stdout
+    assert f"would be replayed under version {app.version()}" in would.stdout
     if refused.returncode:
         assert client.sql(rows).to_pylist() == [{"n": 0}]
         assert app.ask("dead-letters", "replay", place)["replayed"] == 1
@@ -150,7 +150,7 @@ def test_a_record_is_replayed_when_it_passes_and_only_once(
         "SELECT s.kind, s.topic, s.partition, f.position, s.registry_version, epoch_us(f.created_at) // 1000 AS created "
         f"FROM features f JOIN sources s USING (source_id) WHERE entity_id = '{entity}'"
     ).to_pylist()
-    where = {"kind": "replay", "topic": TOPIC, "partition": 1, "position": sent.offset, "registry_version": 1}
+    where = {"kind": "replay", "topic": TOPIC, "partition": 1, "position": sent.offset, "registry_version": app.version()}
     assert lineage == [{**where, "created": sent.timestamp}], "the message's time, as if it had passed at once"
     assert app.ask("dead-letters", "show", place)["replayed_at"] is not None
     app.verify()
@@ -166,7 +166,7 @@ def test_rejected_lines_of_a_file_are_replayed_too(app: RunningApp, client: Rayt
     eventually(lambda: time.time() > at.timestamp() - IngestConfig().max_future_skew_s)
     replayed = app.raytide("dead-letters", "replay", "--upload", done["upload_id"], check=False)
     assert replayed.returncode == 1
-    assert "1 of 2 replayed under version 1" in replayed.stdout
+    assert f"1 of 2 replayed under version {app.version()}" in replayed.stdout
     assert "1 still rejected: malformed_json" in replayed.stdout
     assert client.get_online_features(["account_balance"], [entity]).to_dict()["account_balance"] == [2.0]
     left = app.ask("dead-letters", "list", "--upload", done["upload_id"], "--open")

@@ -72,7 +72,8 @@ def test_a_clean_stop_and_start_reads_no_event_twice(app: RunningApp, producer: 
     assert stopped.stdout.strip() == "down", "nothing was left"
     file = str(app.folder / ".raytide" / "features.duckdb")
     with duckdb.connect(file, read_only=True) as database:
-        ends = {(topic, n): (epoch, end) for topic, n, epoch, end in database.sql(ENDS).fetchall()}
+        found = database.sql(ENDS).fetchall()
+        ends = {(topic, n): (epoch, end) for topic, n, epoch, end in found if topic.startswith("raytide.")}  # the demo's
         assert database.sql(f"SELECT count(*) > 0 FROM features WHERE entity_id LIKE 'drain-%-{marker}'").fetchall() == [
             (True,)
         ]
