@@ -177,7 +177,7 @@ def test_the_past_is_computed_anew_once_and_other_views_stay(shop: Shop) -> None
     assert shop.scores() == expected(100, 300, 2, before)
     again = json.loads(shop.raytide(*asked(100, 300)).stdout)
     assert (again["rows"], again["superseded"], again["rejected"]) == (0, 0, 0)
-    rows = shop.client.get_historical_features(_questions([("user_5", 105), ("user_7", 6_000 - 13), ("user_4", 99)]), ["score"])
+    rows = shop.client.get_historical_features(_questions([("user_5", 105), ("user_7", 987), ("user_4", 99)]), ["score"])
     assert rows["score"].to_pylist() == [210.0, 987.0, 84.0]
     listed = json.loads(shop.raytide("backfill", "list", "--json").stdout)
     states = {b["backfill_id"]: b["state"] for b in listed}
@@ -245,7 +245,7 @@ def test_ctrl_c_and_cancel_stop_it_and_the_same_command_goes_on(shop: Shop) -> N
 
 def test_the_newest_values_online_are_those_of_the_new_version(shop: Shop) -> None:
     """The last ten orders came under version 2; for the other users the newest is of version 1 until now."""
-    shop.backfill(0, RECORDS + 10)
+    shop.backfill(5_500, RECORDS + 10)
     online = shop.client.get_online_features(["score"], [f"user_{n}" for n in range(USERS)]).to_dict()
     last = {n % USERS: n for n in range(RECORDS + 10) if n % 1000 != CURSED}
     assert online["score"] == [last[user] % 1000 * 2.0 for user in range(USERS)]

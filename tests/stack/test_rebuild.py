@@ -17,6 +17,7 @@ import pytest
 import redis
 from kafka import KafkaProducer
 
+from cluster.rebuild import FULL
 from tests.stack.conftest import RunningApp
 
 pytestmark = [pytest.mark.stack, pytest.mark.fault, pytest.mark.timeout(300)]
@@ -67,7 +68,8 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 
 def is_full(app: RunningApp) -> bool:
-    return bool(server(app).get("raytide:marker") == "full" and app.ask("status")["online"]["state"] == "OK")
+    filled = str(server(app).get("raytide:marker")).startswith(FULL)
+    return filled and app.ask("status")["online"]["state"] == "OK"
 
 
 def valkey(app: RunningApp) -> psutil.Process:
