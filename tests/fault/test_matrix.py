@@ -22,7 +22,6 @@ SHORT = chosen(
         "at:upload.spooled",
         "at:writer.file_committed",
         "at:upload.publishing",
-        "zombie:fenced",
         "poison:burst",
         "redis:killed",
         "redis:full",

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ class RunningApp:
         return self.ask("verify", "--wait", str(wait))
 
     def version(self) -> int:
-        """Return the version of the definitions in force: other tests on the shared app may have applied some."""
+        """Return the version of the definitions in force."""
         return int(self.ask("status")["registry_version"])
 
     def up(self) -> None:
@@ -76,10 +77,10 @@ def environment() -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="session")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
-    """The demo project on a stack of its own, in a folder with a space in its name."""
-    running = RunningApp(tmp_path_factory.mktemp("a running app"))
+@contextmanager
+def running_app(folder: Path) -> Iterator[RunningApp]:
+    """Start the demo project in a folder, and stop everything at the end."""
+    running = RunningApp(folder)
     running.raytide("stack", "up", "--kafka-port", "0", "--redis-port", "0")
     try:
         running.up()
@@ -87,3 +88,10 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
     finally:
         running.raytide("down", check=False)
         running.raytide("stack", "down", check=False)
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+    """The demo project on a stack of its own, in a folder with a space in its name."""
+    with running_app(tmp_path_factory.mktemp("a running app")) as running:
+        yield running

@@ -14,7 +14,7 @@ import pytest
 from kafka import KafkaProducer
 
 from raytide.client import RaytideClient
-from tests.stack.conftest import ROOT, RunningApp
+from tests.stack.conftest import ROOT, RunningApp, running_app
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
@@ -76,6 +76,13 @@ class Clicks:
 
     def _count(self, _: object) -> None:
         self.acknowledged += 1
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+    """An app of its own: what is applied here would be seen by the tests on the shared one."""
+    with running_app(tmp_path_factory.mktemp("apply")) as running:
+        yield running
 
 
 @pytest.fixture
