@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from actors.clients import WriterClient
 from cluster.app import App
 from cluster.registry import loader
@@ -9,11 +11,12 @@ from cluster.registry.catalog import Catalog
 
 
 class InForce:
-    """Any thread may take the catalog; `look` is called by one. An actor that is built anew begins with an old catalog."""
+    """Any thread may call it. An actor that is built anew begins with the catalog that it was first started with."""
 
     def __init__(self, app: App) -> None:
         self._catalog = app.catalog()
         self._writer = WriterClient()
+        self._looking = threading.Lock()  # else a slow answer could put an older version back
 
     def catalog(self) -> Catalog:
         """Return the definitions in force when last looked."""
@@ -21,6 +24,7 @@ class InForce:
 
     def look(self) -> Catalog:
         """Ask the writer for a later version, and return the one in force; raise RetryLater while the writer is away."""
-        if found := self._writer.in_force(self._catalog.version):
-            self._catalog = loader.from_bytes(found.definitions).registered_as(found.version)
-        return self._catalog
+        with self._looking:
+            if found := self._writer.in_force(self._catalog.version):
+                self._catalog = loader.from_bytes(found.definitions).registered_as(found.version)
+            return self._catalog

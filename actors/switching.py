@@ -46,7 +46,8 @@ class Switching:
 
     def _behind(self, partitions: Mapping[tuple[str, int], Progress]) -> list[str]:
         version = self.catalog().version
-        at_work = {key: p for key, p in partitions.items() if p.state in AT_WORK}
+        # One that starts may have asked the writer just before the version came.
+        at_work = {key: p for key, p in partitions.items() if p.state in {*AT_WORK, State.STARTING}}
         return [handles.partition_name(*key) for key, p in at_work.items() if p.registry_version < version]
 
     def _gateways_behind(self) -> list[str]:

@@ -244,6 +244,11 @@ class Config(BaseSettings):
         return env_settings, init_settings
 
 
+def folder_of(project: Path) -> Path:
+    """Return the project's folder; `project` is that, or the configuration file in it."""
+    return project if project.is_dir() else project.parent
+
+
 def load(path: Path) -> Config:
     """Read `path` (the file, or the folder that holds it) and the environment.
 

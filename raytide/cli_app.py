@@ -27,8 +27,7 @@ def up(project: Project = Path(), *, as_json: Json = False) -> None:
     """Start the app on Ray, or what is missing of it; its state lives in .raytide/ of this folder."""
     from cluster import lifecycle  # noqa: PLC0415 - Ray takes a second to import, and only two verbs need it
 
-    folder = project if project.is_dir() else project.parent
-    running = lifecycle.up(configuration.load(project), folder, Path.cwd(), errors.print)
+    running = lifecycle.up(configuration.load(project), configuration.folder_of(project), Path.cwd(), errors.print)
     if as_json:
         print_json({"project": running.project, "gateway": running.gateway, "dashboard": running.dashboard})
         return

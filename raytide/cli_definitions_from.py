@@ -43,7 +43,7 @@ class ProjectFolder:
 
     def __init__(self, project: Path) -> None:
         settings = configuration.load(project)
-        folder = project if project.is_dir() else project.parent
+        folder = configuration.folder_of(project)
         self._catalog = loader.load(settings.project, folder / settings.definitions)
 
     def list_definitions(self, wanted: Filter) -> list[Definition]:

@@ -33,7 +33,7 @@ _SIGNS = {Action.ADDED: ("+", "green"), Action.CHANGED: ("~", "yellow"), Action.
 def plan(project: Project = Path(), *, as_json: Json = False) -> None:
     """Show what `apply` would change and what depends on it; exit 1 if it would be refused."""
     config = configuration.load(project)
-    catalog = loader.load(config.project, _folder(project) / config.definitions)
+    catalog = loader.load(config.project, configuration.folder_of(project) / config.definitions)
     with reading(config) as query:
         before, after = in_force(query), catalog.describe()
     changes, refused = compare(before, after), list(incompatible(before, after))
@@ -51,7 +51,9 @@ def apply(project: Project = Path(), comment: Comment = "", *, as_json: Json = F
     """Put the definitions in force: running partitions switch between two batches, without a gap or a repeat."""
     from cluster import applying  # noqa: PLC0415 - Ray takes a second to import
 
-    _report(*applying.apply(configuration.load(project), _folder(project), Path.cwd(), comment), as_json=as_json)
+    _report(
+        *applying.apply(configuration.load(project), configuration.folder_of(project), Path.cwd(), comment), as_json=as_json
+    )
 
 
 @app.command("versions")
@@ -107,10 +109,6 @@ def reading(config: Config) -> Iterator[Query]:
         return
     with applying.opened(config, Path.cwd()) as registry:
         yield registry.query
-
-
-def _folder(project: Path) -> Path:
-    return project if project.is_dir() else project.parent
 
 
 def _report(applied: Applied, behind: Sequence[str], *, as_json: bool) -> None:
