@@ -21,7 +21,8 @@ from cluster.errors import RaytideError
 from cluster.faults import BackfillPoint
 from tests.fault.world import World, eventually, kill
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(420)]
+#: The tutorial runs a backfill on real parts in each run of the tests, tests/unit/test_backfills.py kills one at every step.
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(420), pytest.mark.long]
 
 TOPIC = "shop.orders"
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -46,10 +47,6 @@ def score(amount):
 scores = FeatureView(name="scores", entity=user, source=orders, features=[score], online=True)
 amounts = FeatureView(name="amounts", entity=user, source=orders, features=[Field("amount")], online=True)
 """
-
-
-#: One of them in each run of the tests, all of them with `make long`.
-POINTS = [pytest.param(point, marks=[] if point is BackfillPoint.COMMITTED else pytest.mark.long) for point in BackfillPoint]
 
 
 class Shop(World):
@@ -193,7 +190,7 @@ def _questions(asked: list[tuple[str, int]]) -> Any:
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", list(BackfillPoint))
 def test_whoever_reaches_a_point_dies_there_and_it_ends_right(shop: Shop, point: BackfillPoint) -> None:
     first = 1_000 + 500 * list(BackfillPoint).index(point)
     before = shop.scores()
