@@ -133,10 +133,10 @@ class Supervisor:
         self._stop.wait(SETTLE_SECONDS)
 
     def _look(self) -> None:
-        if self._spares:
-            self._spares.keep()
         self._switching.look()
         self._ask_all()  # first: partitions that run are known even while Kafka is away
+        if self._spares and self._all_started():
+            self._spares.keep()
         self._switching.tell(self._progress)
         sources = self._switching.catalog().stream_sources
         if self._switching.asked:
@@ -174,6 +174,10 @@ class Supervisor:
         started = [handles.quietly(partial(remote.start, "status"), None) for remote in remotes]
         for key, ref in zip(keys, started, strict=True):
             self._take(key, ref)
+
+    def _all_started(self) -> bool:
+        """Return whether no actor is being built that would take a spare worker before it is spare."""
+        return self._looked.is_set() and all(p.state not in (State.STARTING, State.AWAY) for p in self._progress.values())
 
     def _take(self, key: Key, ref: Any) -> None:
         name = handles.partition_name(*key)

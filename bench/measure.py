@@ -12,7 +12,7 @@ import psutil
 
 SECONDS = 0.2
 #: What a Ray without work uses of one core is below this.
-QUIET_SECONDS, QUIET_SHARE = 2.0, 0.3
+QUIET_SECONDS, QUIET_SHARE = 4.0, 0.3
 
 
 @dataclass
@@ -40,7 +40,7 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def settle(processes: Callable[[], Iterable[psutil.Process]], seconds: float) -> None:
-    """Return when `processes()` have done next to nothing for two seconds; raise TimeoutError when they never do."""
+    """Return when `processes()` have done next to nothing for some seconds; raise TimeoutError when they never do."""
     deadline, before = time.monotonic() + seconds, _cpu(processes())
     while True:
         time.sleep(QUIET_SECONDS)  # the time over which it is measured

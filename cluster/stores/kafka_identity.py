@@ -38,14 +38,24 @@ class TopicIdentity:
         return id_text(found.topic_id)
 
     async def _ask(self) -> Any:
-        leader = self._manager.cluster.leader_for_partition(self._partition)
         request = MetadataRequest(
             topics=[MetadataRequest.MetadataRequestTopic(name=self._partition.topic)],
             allow_auto_topic_creation=False,
             include_cluster_authorized_operations=False,
             include_topic_authorized_operations=False,
         )
-        return await self._manager.send(request, leader if leader is not None and leader >= 0 else None)
+        return await self._manager.send(request, self._beside_the_leader())
+
+    def _beside_the_leader(self) -> str | None:
+        """Return the node of a second connection to the leader; on the first, a request waits for the fetch before it."""
+        cluster = self._manager.cluster
+        leader = cluster.broker_metadata(cluster.leader_for_partition(self._partition))
+        if leader is None:
+            return None
+        node = f"identity-{leader.node_id}"
+        # The way in which kafka-python itself has a second connection to a broker: its group coordinator's.
+        cluster._coordinator_brokers[node] = type(leader)(node, leader.host, leader.port, leader.rack)  # noqa: SLF001
+        return node
 
 
 def id_text(topic_id: uuid.UUID | str | None) -> str | None:
