@@ -13,6 +13,7 @@ import ray
 from actors.backfill_client import BackfillClient
 from actors.clients import SlotClient
 from actors.handles import value
+from actors.priority import give_way
 from cluster.app import App
 from cluster.backfills import Recompute
 from cluster.backfills.stretch import Ports, run_stretch
@@ -29,6 +30,7 @@ from cluster.telemetry import set_up_logs
 @ray.remote(num_cpus=1, max_retries=3)
 def _stretch(app: App, definitions: bytes, backfill: Backfill, topic: str, partition: int) -> None:
     set_up_logs(app.config.telemetry)
+    give_way()
     catalog = loader.from_bytes(definitions).registered_as(backfill.registry_version)
     history, config = BackfillClient(), app.config
     now = history.get_backfill(backfill.backfill_id)  # an earlier run of this task may have taken it further

@@ -13,6 +13,7 @@ import ray
 
 from actors.clients import SlotClient, WriterClient
 from actors.handles import value
+from actors.priority import give_way
 from cluster.config import Config
 from cluster.ingest.leases import Claim, Kind
 from cluster.ingest.split import Piece
@@ -26,6 +27,7 @@ from cluster.uploads import PieceCounts, run_piece
 @ray.remote(num_cpus=1, max_retries=3)
 def _piece(config: Config, definitions: bytes, version: int, upload: Upload, piece: Piece) -> PieceCounts:
     set_up_logs(config.telemetry)
+    give_way()
     catalog = loader.from_bytes(definitions).registered_as(version)
     return run_piece(catalog, config.ingest, WriterClient(), upload, piece)
 

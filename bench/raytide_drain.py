@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import duckdb
 
@@ -39,9 +40,9 @@ def drain_with_raytide(job: Job, release: Release) -> Drained:
 
 
 @contextmanager
-def running_app(job: Job) -> Iterator[tuple[RaytideClient, int]]:
+def running_app(job: Job, project: Path = BENCH / "store") -> Iterator[tuple[RaytideClient, int]]:
     """Start the app; yield a client and the process id under which all of it runs."""
-    up = [sys.executable, "-m", "cluster", "up", "--project", str(BENCH / "store")]
+    up = [sys.executable, "-m", "cluster", "up", "--project", str(project)]
     down = [sys.executable, "-m", "cluster", "down"]
     with (job.folder / "raytide.log").open("w", encoding="utf-8") as log:
         try:
