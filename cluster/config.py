@@ -94,6 +94,8 @@ class OfflineStoreConfig(Section):
     """How long the first waiting batch waits for company."""
     queue_bytes: Positive = 256 * 1024 * 1024
     """Batches waiting in the writer, in bytes; above it senders wait."""
+    staged_bytes: Annotated[int, Field(ge=0)] = 256 * 1024 * 1024
+    """Rows of files that may wait for their commit in the writer's memory; the others wait in temporary tables of DuckDB."""
     read_timeout_s: Positive = 120
     """How long one historical or SQL read may run."""
     concurrent_reads: Positive = 4

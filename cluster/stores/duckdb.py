@@ -56,7 +56,7 @@ class DuckStore:
         sources = SourceIds(streams)
         self._committer = Committer(StreamTables(streams, sources, now_us), self._health, config, patience_s)
         self._uploads = UploadTable(uploads, now_us)
-        self._files = UploadFiles(self.database.cursor, sources, self._uploads, now_us)
+        self._files = UploadFiles(self.database.cursor, sources, self._uploads, now_us, config.staged_bytes)
         self._replays = ReplayTable(replays, sources, now_us)
         self._backfills = BackfillTable(self.database.cursor(), sources, now_us)
         self._registry = RegistryTable(registry, now_us)

@@ -8,27 +8,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import duckdb
+import pyarrow as pa
 
+from cluster.errors import Refused
 from cluster.faults import Point, reach
 from cluster.ingest.ledger import check_batch
 from cluster.records import Batch, Origin
 from cluster.stores.duckdb_rows import LedgerRow, insert_ledger
 from cluster.stores.duckdb_sources import SourceIds
-from cluster.stores.duckdb_statements import Cursor, insert, run, transaction
+from cluster.stores.duckdb_staging import Room, Stage
+from cluster.stores.duckdb_statements import Cursor, run, transaction
 from cluster.stores.duckdb_uploads import UploadTable
 from cluster.stores.ports import Upload, UploadState
 from cluster.stores.upload_rules import AFTER_COMMIT, check_complete, check_move, no_transaction, other_origin
 
-# Pieces wait in temporary tables of the file's own cursor. A transaction that had written to `features` meanwhile would
-# keep DuckDB from checkpointing until the file's last piece came; this one lasts only for the copy.
-STAGE = (
-    "CREATE TEMP TABLE file_rows AS SELECT * EXCLUDE (source_id) FROM features LIMIT 0",
-    "CREATE TEMP TABLE file_rejects AS SELECT * EXCLUDE (source_id, received_at, replayed_at) FROM quarantine LIMIT 0",
-)
-COPY_ROWS = "INSERT INTO features BY NAME SELECT *, ?::INTEGER AS source_id FROM temp.file_rows"
-COPY_REJECTS = """
-    INSERT INTO quarantine BY NAME
-    SELECT *, ?::INTEGER AS source_id, make_timestamp(?::BIGINT) AS received_at FROM temp.file_rejects"""
 SET_COMMITTED = """
     UPDATE uploads SET state = 'COMMITTED', "rows" = ?, rejected = ?, error = '', updated_at = make_timestamp(?::BIGINT)
     WHERE upload_id = ?"""
@@ -47,7 +40,7 @@ class Piece:
 
 @dataclass(slots=True)
 class _File:
-    cursor: Cursor
+    stage: Stage
     origin: Origin
     pieces: dict[int, Piece] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -67,9 +60,10 @@ class UploadFiles:
         sources: SourceIds,
         table: UploadTable,
         now_us: Callable[[], int],
+        staged_bytes: int,
     ) -> None:
         self._cursor, self._sources, self._table = cursor, sources, table
-        self._now_us = now_us
+        self._now_us, self._room = now_us, Room(staged_bytes)
         self._open: dict[str, _File] = {}
         self._lock = threading.Lock()
         self._moves = threading.Lock()  # one change of state at a time; pieces are appended meanwhile
@@ -89,7 +83,7 @@ class UploadFiles:
         with self._moves:
             self.abort(upload_id)
             self._table.set_state(upload_id, UploadState.PROCESSING, "")
-            opened = self._begin(origin)
+            opened = _File(Stage(self._cursor(), self._room), origin)
             with self._lock:
                 self._open[upload_id] = opened
 
@@ -103,9 +97,10 @@ class UploadFiles:
             if batch.origin != opened.origin:
                 raise other_origin(upload_id)
             if piece not in opened.pieces:
-                with transaction(opened.cursor):
-                    insert(opened.cursor, "temp.file_rows", batch.rows)
-                    insert(opened.cursor, "temp.file_rejects", batch.rejects)
+                try:
+                    opened.stage.add(batch)
+                except pa.ArrowInvalid as error:
+                    raise Refused(f"piece {piece} of upload {upload_id} has rows that DuckDB cannot take: {error}") from error
                 counts = batch.events, batch.rows.num_rows, batch.rejects.num_rows
                 opened.pieces[piece] = Piece(batch.first, batch.next, *counts)
 
@@ -137,16 +132,6 @@ class UploadFiles:
         for upload_id in list(self._open):
             self.abort(upload_id)
 
-    def _begin(self, origin: Origin) -> _File:
-        cursor = self._cursor()
-        try:
-            for statement in STAGE:
-                run(cursor, statement)
-        except BaseException:
-            cursor.close()
-            raise
-        return _File(cursor, origin)
-
     def _find(self, upload_id: str) -> _File:
         with self._lock:
             opened = self._open.get(upload_id)
@@ -157,12 +142,11 @@ class UploadFiles:
 
     def _write(self, upload_id: str, opened: _File) -> None:
         """Copy the file into history in one transaction; after an error it can be tried again."""
-        cursor, now_us = opened.cursor, self._now_us()
+        cursor, now_us = opened.stage.cursor, self._now_us()
         with transaction(cursor):
             ids = self._sources.assign(cursor, [opened.origin], now_us)
             source_id = ids[opened.origin]
-            run(cursor, COPY_ROWS, [source_id])
-            run(cursor, COPY_REJECTS, [source_id, now_us])
+            opened.stage.copy(source_id, now_us)
             reach(Point.FILE_IN_TRANSACTION)
             total = file_row(opened.pieces.values(), source_id)
             insert_ledger(cursor, [total], now_us)
@@ -182,7 +166,7 @@ def _end(opened: _File) -> None:
     """Drop what was appended; with the file's lock held."""
     opened.over = True
     with suppress(duckdb.Error):
-        opened.cursor.close()
+        opened.stage.close()
 
 
 def file_row(pieces: Collection[Piece], source_id: int) -> LedgerRow:

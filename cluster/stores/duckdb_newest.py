@@ -12,17 +12,21 @@ from cluster.stores.duckdb_statements import Cursor
 #: Rows in one table: what the online store takes in one go.
 TABLE_ROWS = 50_000
 
-#: A struct compares field by field, so its maximum is the newest row whole; a null value never decides, because
-#: (position, feature) is unique.
+#: The newest time of each (entity, feature) first, which is cheap; a maximum of whole rows only among the rows of that time.
+#: A struct compares field by field, so its maximum is the newest row; a null value never decides, because (position, feature)
+#: is unique.
 _NEWEST = """
-    SELECT entity_id, feature_name, newest.value, newest.event_timestamp, newest.created_at, newest.position
+    WITH wanted AS (
+        SELECT * FROM features WHERE feature_name IN (SELECT unnest($1::VARCHAR[])) AND {wanted}
+    ), latest AS (
+        SELECT entity_id, feature_name, max(event_timestamp) AS event_timestamp FROM wanted GROUP BY ALL
+    )
+    SELECT entity_id, feature_name, newest.value, event_timestamp, newest.created_at, newest.position
     FROM (
-        SELECT entity_id, feature_name,
-               max({{'event_timestamp': event_timestamp, 'created_at': created_at, 'position': position,
-                     'value': value}}) newest
-        FROM features
-        WHERE feature_name IN (SELECT unnest($1::VARCHAR[])) AND {wanted}
-        GROUP BY entity_id, feature_name
+        SELECT entity_id, feature_name, event_timestamp,
+               max({{'created_at': created_at, 'position': position, 'value': value}}) AS newest
+        FROM wanted SEMI JOIN latest USING (entity_id, feature_name, event_timestamp)
+        GROUP BY ALL
     )"""
 #: Parameters: features, upload.
 OF_UPLOAD = _NEWEST.format(

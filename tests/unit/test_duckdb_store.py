@@ -5,7 +5,9 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
+from contextlib import closing
+from dataclasses import replace
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from cluster.records import ROWS_SCHEMA, Batch, Origin, PartitionStart
 from cluster.stores.duckdb import DuckStore
 from cluster.stores.duckdb_database import DuckDatabase
 from cluster.stores.duckdb_schema import SCHEMA_VERSION
+from cluster.stores.duckdb_staging import Room, Stage
 from cluster.stores.duckdb_status import PartitionLedger
 from cluster.stores.ports import Upload, UploadState
 from tests.batches import EPOCH_US, make_batch, stream_batch
@@ -405,6 +408,36 @@ class TestUploads:
         assert store.commit_upload("u1", 1).state is UploadState.COMMITTED
         assert positions(store) == [0, 2]
         assert ask(store, "SELECT position, replayed_at FROM quarantine") == [(1, None)]
+
+    @pytest.mark.parametrize("staged_bytes", [0, 1_000, 3_000])
+    def test_what_has_no_room_in_memory_waits_in_temporary_tables(self, config: OfflineStoreConfig, staged_bytes: int) -> None:
+        store = DuckStore(config.model_copy(update={"staged_bytes": staged_bytes}))
+        try:
+            for upload_id in ("u1", "u2"):
+                store.begin_upload(replace(UPLOAD, upload_id=upload_id, idempotency_key=upload_id))
+                store.open_upload(upload_id, Origin.upload(upload_id, FILE.registry_version))
+            for piece, upload_id in product(range(6), ("u1", "u2")):
+                span = (piece * 10, piece * 10 + 10)
+                batch = make_batch(Origin.upload(upload_id, FILE.registry_version), 0, span, rejected=[piece * 10 + 3])
+                store.append_upload(upload_id, piece, batch)
+            assert (store.commit_upload("u1", 6).rows, store.commit_upload("u2", 6).rejected) == (54, 6)
+            good = [n for n in range(60) if n % 10 != 3]
+            assert sorted(positions(store)) == sorted(good * 2)
+            rejects = ask(store, "SELECT position, count(*) FROM quarantine GROUP BY ALL ORDER BY ALL")
+            assert rejects == [(n, 2) for n in range(60) if n % 10 == 3]
+        finally:
+            store.close()
+
+    def test_a_file_that_is_given_up_leaves_its_room_to_others(self) -> None:
+        one = make_batch(FILE, 0, (0, 10))
+        room = Room(one.rows.nbytes + one.rejects.nbytes)
+        with closing(duckdb.connect()) as connection:
+            for _ in range(3):
+                stage = Stage(connection.cursor(), room)
+                stage.add(one)
+                assert not room.take(1)
+                stage.close()
+        assert room.take(one.rows.nbytes)
 
     def test_an_open_file_does_not_keep_the_log_from_being_written_back(self, store: DuckStore) -> None:
         store.open_partition("events", 0, 0)
