@@ -11,6 +11,7 @@ from actors import handles
 from cluster.errors import RetryLater
 from cluster.ingest.stream import Progress, State
 from cluster.stores.ports import Upload, UploadState
+from cluster.stores.upload_rules import ENDED
 
 ANSWER_SECONDS = 2.0  # on top of a deadline that the actor itself keeps
 LEAST_SECONDS = 5.0  # for the writer's last checkpoint, whatever the others took
@@ -71,13 +72,12 @@ def _uploads_left() -> list[str]:
     uploads: list[Upload] = handles.quietly(
         lambda: list(handles.Remote(handles.WRITER).call("list_uploads", 1_000, seconds=ASK_SECONDS)), []
     )
-    ended = (UploadState.DONE, UploadState.FAILED)
-    return [f"upload {u.name} ({u.upload_id}): {u.state}; {_next_step(u.state)}" for u in uploads if u.state not in ended]
+    return [f"upload {u.name} ({u.upload_id}): {u.state}; {_next_step(u.state)}" for u in uploads if u.state not in ENDED]
 
 
 def _next_step(state: UploadState) -> str:
     if state is UploadState.RECEIVING:
-        return "the transfer was cut off: send the file again after the next start"
+        return "the transfer was cut off: send the file again after the next start, and it goes on where it stopped"
     return "it goes on at the next start"
 
 

@@ -98,8 +98,9 @@ class AppBackend:
             limiter=quietly(lambda: Remote(LIMITER, STATUS_SECONDS).call("snapshot"), LimiterReport()),
             writer=writer,
             # A writer that is stopped, not dead, would keep a status waiting for as long as any other call.
-            uploads=() if writer.state == "AWAY" else tuple(quietly(lambda: self.offline.list_uploads(SHOWN_UPLOADS), [])),
+            uploads=() if writer.state == "AWAY" else tuple(quietly(lambda: self.uploads.listed(SHOWN_UPLOADS), [])),
             online=self._online_report(),
+            spool=self.uploads.spool_report(),
         )
 
     def verify(self, wait_s: float) -> Mapping[str, Any]:
@@ -200,7 +201,7 @@ class Gateway:
         self._stop = threading.Event()
         # Nobody else watches the supervisor, which watches all others.
         AnswerWatch(lambda: [n for n in names() if n == SUPERVISOR], app.config.ray.unresponsive_s, self._stop)
-        threading.Thread(target=self._resume, name="resume-uploads", daemon=True).start()
+        threading.Thread(target=self._keep_uploads, name="keep-uploads", daemon=True).start()
         on_sigterm(lambda: self.close(FINISH_SECONDS))
         self._log.info("gateway_up", address=self._address)
 
@@ -227,11 +228,12 @@ class Gateway:
         self._server.stop(seconds)
         self._backend.close()
 
-    def _resume(self) -> None:
+    def _keep_uploads(self) -> None:
         try:
             self._backend.uploads.resume_unfinished()
         except Exception:  # noqa: BLE001 - a thread's end would be silent
             self._log.exception("resume_uploads_failed")
+        self._backend.uploads.tidy_on()
 
 
 def _restart(topic: str, partition: int) -> None:

@@ -21,7 +21,10 @@ from cluster.registry import loader
 from cluster.registry.catalog import Catalog
 from cluster.stores.ports import Upload
 from cluster.telemetry import set_up_logs
-from cluster.uploads import PieceCounts, run_piece
+from cluster.uploads import PieceCounts, check_piece, run_piece
+
+#: How long tasks of a file that was given up may take to end: none of them should meet its next attempt.
+ENDING_SECONDS = 10.0
 
 
 @ray.remote(num_cpus=1, max_retries=3)
@@ -30,6 +33,13 @@ def _piece(config: Config, definitions: bytes, version: int, upload: Upload, pie
     give_way()
     catalog = loader.from_bytes(definitions).registered_as(version)
     return run_piece(catalog, config.ingest, WriterClient(), upload, piece)
+
+
+@ray.remote(num_cpus=1, max_retries=3)
+def _checked(config: Config, definitions: bytes, version: int, upload: Upload, piece: Piece) -> PieceCounts:
+    set_up_logs(config.telemetry)
+    catalog = loader.from_bytes(definitions).registered_as(version)
+    return check_piece(catalog, config.ingest, upload, piece)
 
 
 @dataclass
@@ -47,12 +57,21 @@ class RayPieceRunner:
 
     def run(self, catalog: Catalog, upload: Upload, pieces: Iterator[Piece]) -> Iterator[PieceCounts]:
         """Run every piece, at most `pieces_in_flight` at once, and yield counts as they come."""
+        return self._each(_piece, "upload", catalog, upload, pieces)
+
+    def check(self, catalog: Catalog, upload: Upload, pieces: Iterator[Piece]) -> Iterator[PieceCounts]:
+        """Check every piece in the same way."""
+        return self._each(_checked, "check", catalog, upload, pieces)
+
+    def _each(
+        self, function: Any, verb: str, catalog: Catalog, upload: Upload, pieces: Iterator[Piece]
+    ) -> Iterator[PieceCounts]:
         running: list[_Running] = []
         definitions = ray.put(loader.to_bytes(catalog))  # once for all pieces
         try:
             for piece in pieces:
                 slot = self._slot(upload.upload_id, piece.number)
-                task = _piece.options(name=f"upload:{upload.upload_id}:{piece.number}")
+                task = function.options(name=f"{verb}:{upload.upload_id}:{piece.number}")
                 running.append(_Running(task.remote(self._config, definitions, catalog.version, upload, piece), slot))
                 if len(running) >= self._at_once:
                     yield self._take_one(running)
@@ -61,6 +80,9 @@ class RayPieceRunner:
         finally:
             for left in running:
                 ray.cancel(left.ref)
+            if running:
+                ray.wait([left.ref for left in running], num_returns=len(running), timeout=ENDING_SECONDS, fetch_local=False)
+            for left in running:
                 left.slot.release()
 
     def _slot(self, upload_id: str, number: int) -> SlotClient:

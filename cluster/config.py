@@ -138,9 +138,9 @@ class UploadsConfig(Section):
     """Files over gRPC."""
 
     spool: str = f"{STATE_FOLDER}/spool"
-    """Folder for files while they are received and until they are committed."""
+    """Folder for files while they are received, and for their originals after that."""
     max_bytes: Positive = 20 * 1024**3
-    """Largest file."""
+    """Largest file, packed and unpacked."""
     min_free_bytes: Annotated[int, Field(ge=0)] = 512 * 1024**2
     """Disk space that must stay free under the spool."""
     concurrent: Positive = 8
@@ -151,6 +151,14 @@ class UploadsConfig(Section):
     """Tasks of one file at once."""
     idle_timeout_s: Positive = 60
     """How long a transfer may send nothing."""
+    takeover_s: Positive = 2
+    """A transfer that sent nothing for so long gives way to a client that resumes it."""
+    resume_s: Positive = 3600
+    """How long the beginning of a file whose transfer was cut waits for somebody to go on."""
+    retention_s: Positive = 7 * 24 * 3600
+    """How long the original of a file is kept after it is DONE, FAILED or CANCELLED."""
+    budget_bytes: Annotated[int, Field(ge=0)] = 10 * 1024**3
+    """What kept originals may take; the oldest go first. 0 keeps none."""
 
 
 class IngestConfig(Section):

@@ -112,6 +112,16 @@ class OnlineReport:
 
 
 @dataclass(frozen=True, slots=True)
+class SpoolReport:
+    """Bytes of uploaded files on the gateway's disk: all of them, what originals may take, whole files, and beginnings."""
+
+    bytes: int = 0
+    budget_bytes: int = 0
+    files: int = 0
+    receiving: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class StatusReport:
     """What every part is doing. `partitions` come by topic and number, `uploads` newest first."""
 
@@ -124,3 +134,4 @@ class StatusReport:
     writer: WriterReport = field(default_factory=WriterReport)
     uploads: tuple[Upload, ...] = ()
     online: OnlineReport = field(default_factory=OnlineReport)
+    spool: SpoolReport = field(default_factory=SpoolReport)

@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.live import Live
 
 from cluster import config as configuration
-from cluster.status import OnlineReport, OnlineState, StatusReport
+from cluster.status import OnlineReport, OnlineState, SpoolReport, StatusReport
 from raytide.cli_output import Address, Json, connect, errors, output, print_json, table
 
 Project = Annotated[
@@ -82,6 +82,7 @@ def _page(report: StatusReport) -> Group:
         f"  writer {writer.state}: {writer.rows} rows in {writer.commits} commits, {writer.queued_batches} batches wait, "
         f"file {writer.file_bytes / 2**20:.1f} MiB {writer.note}",
         f"  online store {online_line(report.online)}",
+        f"  spool {spool_line(report.spool)}",
         f"  workers {len(limiter.held)} of {limiter.slots} at work, {len(limiter.waiting)} wait, "
         f"at most {limiter.most_at_once} so far",
         table(
@@ -98,6 +99,12 @@ def _page(report: StatusReport) -> Group:
             [(u.name, u.source, str(u.state), u.rows, u.rejected, u.error) for u in report.uploads[:SHOWN_UPLOADS]],
         ),
     )
+
+
+def spool_line(spool: SpoolReport) -> str:
+    """Return how much is kept of uploaded files as a few words."""
+    kept = f"{spool.files} files and {spool.receiving} beginnings, {spool.bytes / 2**20:.1f} MiB"
+    return f"{kept}; at most {spool.budget_bytes / 2**30:.1f} GiB of originals"
 
 
 def online_line(online: OnlineReport) -> str:

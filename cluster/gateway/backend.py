@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -14,7 +14,7 @@ from cluster.registry.catalog import Catalog
 from cluster.resets import ResetAnswer, ResetRequest
 from cluster.status import OnlineReport, PartitionReport, StatusReport
 from cluster.stores.ports import OnlineStore, Upload
-from cluster.uploads.messages import UploadHeader, UploadProgress
+from cluster.uploads.messages import CheckProgress, UploadHeader, UploadProgress
 from cluster.verify.report import Reads
 
 
@@ -22,21 +22,33 @@ class Uploads(Protocol):
     """Takes files. Raises BadFile, Refused, OverLimit, NotFound or RetryLater."""
 
     def submit(self, header: UploadHeader, chunks: Iterator[bytes], /) -> Iterator[UploadProgress]:
-        """Receive a file, then yield its progress until it is DONE or FAILED.
+        """Receive a file, then yield its progress until it is DONE, FAILED or CANCELLED.
 
         Work on a file that was received whole goes on when the iterator is abandoned. What `chunks` raises means that
         the transfer broke off.
         """
 
+    def check(self, header: UploadHeader, chunks: Iterator[bytes], /) -> Iterator[CheckProgress]:
+        """Receive a file, and yield what would become of its rows; keep nothing."""
+
+    def get(self, upload_id: str, /) -> Upload:
+        """Return an upload; raise NotFound."""
+
+    def listed(self, limit: int, /) -> list[Upload]:
+        """Return uploads, newest first."""
+
+    def watch(self, upload_id: str, is_wanted: Callable[[], bool], /) -> Iterator[UploadProgress]:
+        """Yield a file's progress until it ends or is not wanted any more; raise NotFound."""
+
+    def cancel(self, upload_id: str, /) -> Upload:
+        """Stop a file of which nothing is in history; raise NotFound, or Refused when that is not so."""
+
+    def retry(self, upload_id: str, /) -> Upload:
+        """Work on a file that failed or was cancelled again; raise NotFound, or Refused when that is not possible."""
+
 
 class Offline(Reads, Protocol):
     """The reads of history that need nothing but the writer."""
-
-    def get_upload(self, upload_id: str, /) -> Upload:
-        """Return an upload; raise NotFound."""
-
-    def list_uploads(self, limit: int = 100, /) -> list[Upload]:
-        """Return uploads, newest first."""
 
     def sql(self, statement: str, /) -> pa.Table:
         """Run a user's read-only statement; Refused when it is not one."""

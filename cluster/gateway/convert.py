@@ -17,11 +17,12 @@ from cluster.status import (
     OnlineState,
     PartitionReport,
     SlotReport,
+    SpoolReport,
     StatusReport,
     WriterReport,
 )
 from cluster.stores.ports import Upload, UploadState
-from cluster.uploads.messages import UploadHeader, UploadProgress
+from cluster.uploads.messages import CheckProgress, RejectedRow, UploadHeader, UploadProgress
 
 FORMATS = {
     "csv": ingest_pb2.FILE_FORMAT_CSV,
@@ -29,6 +30,12 @@ FORMATS = {
     "jsonl": ingest_pb2.FILE_FORMAT_JSONL,
 }
 FORMAT_NAMES = {number: name for name, number in FORMATS.items()}
+COMPRESSIONS = {
+    "none": ingest_pb2.COMPRESSION_NONE,
+    "gzip": ingest_pb2.COMPRESSION_GZIP,
+    "zstd": ingest_pb2.COMPRESSION_ZSTD,
+}
+COMPRESSION_NAMES = {number: name for name, number in COMPRESSIONS.items()} | {ingest_pb2.COMPRESSION_UNSPECIFIED: "none"}
 STATES: dict[UploadState, Any] = {state: ingest_pb2.UploadState.Value(f"UPLOAD_STATE_{state}") for state in UploadState}
 STATE_NAMES = {number: state for state, number in STATES.items()}
 
@@ -43,13 +50,20 @@ def header_to_proto(header: UploadHeader) -> ingest_pb2.UploadFileHeader:
         sha256=header.sha256,
         idempotency_key=header.idempotency_key,
         options=dict(header.options),
+        compression=COMPRESSIONS[header.compression],
+        resume=header.resume,
+        max_rejects=header.max_rejects,
+        max_reject_share=header.max_reject_share,
     )
 
 
 def header_from_proto(message: ingest_pb2.UploadFileHeader) -> UploadHeader:
-    """Return the header, as it came; raise AtFault for a format that has no name."""
+    """Return the header, as it came; raise AtFault for a format or a compression that has no name."""
     if message.format not in FORMAT_NAMES:
         raise AtFault("header.format", Refused(f"format {message.format} is not known: choose {', '.join(FORMATS)}"))
+    if message.compression not in COMPRESSION_NAMES:
+        known = ", ".join(COMPRESSIONS)
+        raise AtFault("header.compression", Refused(f"compression {message.compression} is not known: choose {known}"))
     return UploadHeader(
         name=message.name,
         source=message.source,
@@ -58,6 +72,10 @@ def header_from_proto(message: ingest_pb2.UploadFileHeader) -> UploadHeader:
         sha256=message.sha256,
         idempotency_key=message.idempotency_key,
         options=dict(message.options),
+        compression=COMPRESSION_NAMES[message.compression],
+        resume=message.resume,
+        max_rejects=message.max_rejects if message.HasField("max_rejects") else None,
+        max_reject_share=message.max_reject_share if message.HasField("max_reject_share") else None,
     )
 
 
@@ -77,6 +95,7 @@ def upload_to_proto(upload: Upload) -> ingest_pb2.Upload:
         error=upload.error,
         created_at_us=upload.created_at,
         updated_at_us=upload.updated_at,
+        original_kept=upload.original_kept,
     )
 
 
@@ -96,6 +115,7 @@ def upload_from_proto(message: ingest_pb2.Upload) -> Upload:
         error=message.error,
         created_at=message.created_at_us,
         updated_at=message.updated_at_us,
+        original_kept=message.original_kept,
     )
 
 
@@ -106,6 +126,10 @@ def progress_to_proto(progress: UploadProgress) -> ingest_pb2.UploadFileResponse
         received=progress.received,
         pieces_total=progress.pieces_total,
         pieces_done=progress.pieces_done,
+        pieces_split=progress.pieces_split,
+        rows_validated=progress.rows_validated,
+        rows_rejected=progress.rows_rejected,
+        values_online=progress.values_online,
     )
 
 
@@ -116,6 +140,36 @@ def progress_from_proto(message: ingest_pb2.UploadFileResponse) -> UploadProgres
         received=message.received,
         pieces_total=message.pieces_total if message.HasField("pieces_total") else None,
         pieces_done=message.pieces_done,
+        pieces_split=message.pieces_split,
+        rows_validated=message.rows_validated,
+        rows_rejected=message.rows_rejected,
+        values_online=message.values_online,
+    )
+
+
+def check_to_proto(progress: CheckProgress) -> ingest_pb2.CheckFileResponse:
+    """Return the message for what is known of a file that is only checked."""
+    return ingest_pb2.CheckFileResponse(
+        received=progress.received,
+        rows=progress.rows,
+        rejected=progress.rejected,
+        reasons=dict(progress.reasons),
+        examples=[ingest_pb2.RejectedRow(**asdict(row)) for row in progress.examples],
+        done=progress.done,
+        error=progress.error,
+    )
+
+
+def check_from_proto(message: ingest_pb2.CheckFileResponse) -> CheckProgress:
+    """Undo `check_to_proto`."""
+    return CheckProgress(
+        received=message.received,
+        rows=message.rows,
+        rejected=message.rejected,
+        reasons=dict(message.reasons),
+        examples=tuple(RejectedRow(**fields(row)) for row in message.examples),
+        done=message.done,
+        error=message.error,
     )
 
 
@@ -131,6 +185,7 @@ def status_to_proto(report: StatusReport) -> admin_pb2.GetStatusResponse:
         writer=admin_pb2.WriterStatus(**asdict(report.writer)),
         uploads=[upload_to_proto(upload) for upload in report.uploads],
         online=online_to_proto(report.online),
+        spool=admin_pb2.SpoolStatus(**asdict(report.spool)),
     )
 
 
@@ -153,6 +208,7 @@ def status_from_proto(message: admin_pb2.GetStatusResponse) -> StatusReport:
         writer=WriterReport(**fields(message.writer)),
         uploads=tuple(upload_from_proto(upload) for upload in message.uploads),
         online=online_from_proto(message.online),
+        spool=SpoolReport(**fields(message.spool)),
     )
 
 

@@ -13,10 +13,10 @@ from cluster.ingest.files.csv_split import split_csv
 from cluster.ingest.files.jsonl_split import split_jsonl
 from cluster.ingest.files.layout import Layout, layout_of
 from cluster.ingest.files.parquet_split import split_parquet
-from cluster.ingest.files.piece import Format, Piece, SplitOptions
+from cluster.ingest.files.piece import Compression, Format, Piece, SplitOptions
 from cluster.ingest.files.sniff import check_is
 
-__all__ = ["Format", "Layout", "Piece", "SplitOptions", "layout_of", "split"]
+__all__ = ["Compression", "Format", "Layout", "Piece", "SplitOptions", "layout_of", "split"]
 
 _SPLITTERS: dict[Format, Callable[[Path, SplitOptions], Iterator[Piece]]] = {
     Format.CSV: split_csv,
@@ -32,5 +32,5 @@ def split(file: Path, format_: Format, options: SplitOptions) -> Iterator[Piece]
     bytes, header or footer show, while iterating for a page that is damaged: empty, of another format, or with
     columns that do not fit the source. A file without rows has no pieces.
     """
-    check_is(file, format_)
+    check_is(file, format_, options)
     return _SPLITTERS[format_](file, options)

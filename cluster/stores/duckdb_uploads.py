@@ -9,7 +9,7 @@ from typing import Any
 from cluster.errors import NotFound
 from cluster.stores.duckdb_statements import Cursor, run
 from cluster.stores.ports import Upload, UploadState
-from cluster.stores.upload_rules import check_move, check_same_file
+from cluster.stores.upload_rules import BROKEN_OFF, check_move, check_same_file
 
 _COLUMNS = """upload_id, idempotency_key, name, source, format, sha256, bytes, state, "rows", rejected, error,
     epoch_us(created_at), epoch_us(updated_at)"""
@@ -32,7 +32,7 @@ class UploadTable:
                 self._add(upload)
                 return self._get(upload.upload_id)
             check_same_file(known, upload)
-            if known.state is UploadState.FAILED:
+            if known.state in BROKEN_OFF:
                 self._move(known.upload_id, UploadState.RECEIVING, "")
             return self._get(known.upload_id)
 

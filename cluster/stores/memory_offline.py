@@ -22,6 +22,7 @@ from cluster.stores.ports import Definitions, Shipped, Upload, UploadState
 from cluster.stores.replay_rules import check_replay, limited_to
 from cluster.stores.upload_rules import (
     AFTER_COMMIT,
+    BROKEN_OFF,
     check_complete,
     check_move,
     check_same_file,
@@ -124,7 +125,7 @@ class MemoryOfflineStore:
                 now = self._now_us()
                 return self._keep(replace(upload, rows=0, rejected=0, error="", created_at=now, updated_at=now))
             check_same_file(known, upload)
-            if known.state is UploadState.FAILED:
+            if known.state in BROKEN_OFF:
                 return self._change(known, state=UploadState.RECEIVING, error="")
             return known
 

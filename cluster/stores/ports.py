@@ -148,11 +148,12 @@ class UploadState(StrEnum):
     COMMITTED = "COMMITTED"
     DONE = "DONE"
     FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One file, as the `uploads` table knows it. Times are µs."""
+    """One file, as the `uploads` table knows it; `original_kept` is what its gateway adds. Times are µs."""
 
     upload_id: str
     idempotency_key: str
@@ -167,6 +168,7 @@ class Upload:
     error: str = ""
     created_at: int = 0
     updated_at: int = 0
+    original_kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,11 +230,12 @@ class OfflineStore(Protocol):
     def begin_upload(self, upload: Upload) -> Upload:
         """Record an upload, or return the one already known under the same idempotency key (and sha256).
 
-        Raise Refused when the key is known with another sha256.
+        One that is FAILED or CANCELLED is RECEIVING from then on: nothing else takes it out of that state. Raise Refused
+        when the key is known with another sha256.
         """
 
     def set_upload_state(self, upload_id: str, state: UploadState, error: str = "") -> Upload:
-        """Move an upload to `state`."""
+        """Move an upload to `state`; raise Refused when it is in history, or FAILED or CANCELLED, and that says otherwise."""
 
     def open_upload(self, upload_id: str, origin: Origin) -> None:
         """Start the file's transaction; what was appended to an earlier one of this upload is gone."""

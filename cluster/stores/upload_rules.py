@@ -10,6 +10,10 @@ from cluster.stores.ports import Upload, UploadState
 
 #: States of a file whose rows are in history.
 AFTER_COMMIT = (UploadState.COMMITTED, UploadState.DONE)
+#: States of a file of which nothing was stored, and nothing will be unless it begins again.
+BROKEN_OFF = (UploadState.FAILED, UploadState.CANCELLED)
+#: States in which nobody works on a file any more.
+ENDED = (UploadState.DONE, *BROKEN_OFF)
 
 
 def check_same_file(known: Upload, upload: Upload) -> None:
@@ -22,10 +26,16 @@ def check_same_file(known: Upload, upload: Upload) -> None:
 
 
 def check_move(known: Upload, state: UploadState) -> None:
-    """Raise Refused unless `known` may become `state`: only a commit leads into history, and nothing leads out."""
+    """Raise Refused unless `known` may become `state`: only a commit leads into history, and nothing leads out.
+
+    Nor does anything lead out of FAILED and CANCELLED but `begin_upload`, so that whoever still works on the file notices.
+    """
     if known.state in AFTER_COMMIT:
         allowed = state in (known.state, UploadState.DONE)
         reason = "its rows are in history"
+    elif known.state in BROKEN_OFF:
+        allowed = state is known.state
+        reason = "it ended, and is worked on only when it is sent again or retried"
     else:
         allowed = state not in AFTER_COMMIT
         reason = "only commit_upload makes it COMMITTED"

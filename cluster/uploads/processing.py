@@ -1,6 +1,6 @@
 """From a file in the spool to DONE: each step can be done again, so a restart continues where the last process was.
 
-STORED -> PROCESSING: pieces into the file's transaction, from the start again when the writer lost it.
+RECEIVING or STORED -> PROCESSING: pieces into the file's transaction, from the start again when the writer lost it.
 PROCESSING -> COMMITTED: the writer makes them durable. COMMITTED -> DONE: the newest values are online.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -27,12 +27,15 @@ from tenacity.stop import stop_base
 
 from cluster.errors import BadFile, Misconfigured, RaytideError, Refused, RetryLater
 from cluster.faults import Point, reach
-from cluster.ingest.split import Format, SplitOptions, layout_of, split
+from cluster.ingest.split import Format, Piece, split
 from cluster.records import Origin
 from cluster.registry.catalog import Catalog
 from cluster.stores.ports import OfflineStore, OnlineStore, UploadState
-from cluster.uploads.job import Job
+from cluster.stores.upload_rules import AFTER_COMMIT
+from cluster.uploads.job import CANCELLED, Cancelled, Job
+from cluster.uploads.manifest import Bounds, split_options
 from cluster.uploads.pieces import PieceRunner
+from cluster.uploads.rejects import NAMED, Tally
 from cluster.uploads.spool import Spool
 
 ATTEMPTS = 3
@@ -52,8 +55,8 @@ class Parts:
     catalog: Callable[[], Catalog]
     runner: PieceRunner
     spool: Spool
-    piece_bytes: int
-    max_record_bytes: int
+    now_us: Callable[[], int]
+    bounds: Bounds
     first_pause_s: float = 0.5
 
 
@@ -65,13 +68,14 @@ class Processor:
         self._log = structlog.get_logger()
 
     def process(self, job: Job) -> None:
-        """See a file through to DONE; raise why it FAILED, or Stopping when told to stop before."""
+        """See a file through to DONE, or CANCELLED; raise why it FAILED, or Stopping when told to stop before."""
         if job.upload.state is not UploadState.COMMITTED:
             self._store_or_fail(job)
-        # From here on the rows are durable: whatever happens, the file did not fail, and is not done before it is.
-        self._patiently(_is_ours, lambda: self._publish(job))
-        reach(Point.DONE)
-        self._parts.spool.remove(job.upload.upload_id)
+        if job.upload.state is not UploadState.CANCELLED:
+            # The rows are durable: whatever happens, the file did not fail, and is not done before it is.
+            self._patiently(_is_ours, lambda: self._publish(job))
+            reach(Point.DONE)
+        self._parts.spool.touch(job.upload.upload_id, self._parts.now_us())
 
     def _store_or_fail(self, job: Job) -> None:
         try:
@@ -79,19 +83,29 @@ class Processor:
         except Stopping:
             raise
         except Exception as error:  # noqa: BLE001 - a file must not stay PROCESSING for ever
-            self._patiently(_is_away, lambda: self._refresh(job))
-            if job.upload.state is UploadState.COMMITTED:  # only the answer was lost
-                return
             ours = error if isinstance(error, RaytideError) else self._unexpected(job)
-            self.fail(job, ours)
-            raise ours from None
+            if self._ends(job, ours) is UploadState.FAILED:
+                self._parts.spool.touch(job.upload.upload_id, self._parts.now_us())
+                raise ours from None
+
+    def _ends(self, job: Job, error: RaytideError) -> UploadState:
+        """Return how a file ended that was given up with `error`: it may be durable, or cancelled, all the same."""
+        self._patiently(_is_away, lambda: self._refresh(job))
+        if job.upload.state not in (*AFTER_COMMIT, UploadState.CANCELLED):
+            try:
+                self.fail(job, error)
+            except Refused:  # somebody cancelled it since the look
+                self._patiently(_is_away, lambda: self._refresh(job))
+        return job.upload.state
 
     def fail(self, job: Job, error: RaytideError) -> None:
-        """Record that nothing of a file was stored, and why; wait for the writer if it is away."""
+        """Record that nothing of a file was stored, and why; wait for the writer if it is away. Its original is kept."""
         with contextlib.suppress(Refused):  # no transaction is as good as an aborted one
             self._patiently(_is_away, lambda: self._parts.offline.abort_upload(job.upload.upload_id))
-        self._move(job, UploadState.FAILED, str(error))
-        self._parts.spool.remove(job.upload.upload_id)
+        if isinstance(error, Cancelled):
+            self._move(job, UploadState.CANCELLED)
+        else:
+            self._move(job, UploadState.FAILED, str(error))
 
     def _unexpected(self, job: Job) -> RaytideError:
         self._log.exception("upload_failed", upload_id=job.upload.upload_id)
@@ -110,32 +124,34 @@ class Processor:
         self._patiently(_is_away, lambda: self._refresh(job))
         if job.upload.state is UploadState.COMMITTED:  # an earlier attempt got through, and only its answer was lost
             return
-        catalog = parts.catalog()
-        options = SplitOptions(
-            layout_of(catalog.source(upload.source)),
-            parts.piece_bytes,
-            parts.max_record_bytes,
-            **parts.spool.options(upload.upload_id),
-        )
+        catalog, manifest = parts.catalog(), parts.spool.manifest(upload.upload_id)
+        options = split_options(catalog, manifest, parts.bounds)
         pieces = split(parts.spool.path(upload.upload_id), Format(upload.format), options)
         job.restarted()
         origin = Origin.upload(upload.upload_id, catalog.version)
         self._patiently(_is_away, lambda: parts.offline.open_upload(upload.upload_id, origin))
         self._refresh(job)
-        for _ in parts.runner.run(catalog, job.upload, job.counting(pieces)):
-            job.piece_done()
-            self._check_stop()
+        tally = Tally(NAMED)
+        for counts in parts.runner.run(catalog, job.upload, job.counting(self._while_wanted(job, pieces))):
+            job.piece_done(counts)
+            tally.add(counts)
+            manifest.limits.check_so_far(tally)
+            self._check_wanted(job)
+        manifest.limits.check_all(tally)
         reach(Point.BEFORE_FILE_COMMIT)
-        job.moved(parts.offline.commit_upload(upload.upload_id, job.split))
+        self._check_wanted(job)
+        job.moved(parts.offline.commit_upload(upload.upload_id, job.progress.pieces_split))
 
     def _publish(self, job: Job) -> None:
         """Let the newest rows reach the online store, however long it is away: they are durable already."""
         parts, upload = self._parts, job.upload
         reach(Point.BEFORE_PUBLISHING)
-        names = parts.catalog().online_names(upload.source)
+        names, values = parts.catalog().online_names(upload.source), 0
         for table in parts.offline.upload_newest(upload.upload_id, names) if names else ():
             self._check_stop()
             parts.online.write(table)
+            values += len(table)
+            job.published(values)
             reach(Point.PUBLISHING)
         job.moved(parts.offline.set_upload_state(upload.upload_id, UploadState.DONE))
 
@@ -170,6 +186,16 @@ class Processor:
         error = state.outcome.exception() if state.outcome else None
         raise error or AssertionError
 
+    def _while_wanted(self, job: Job, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        for piece in pieces:
+            self._check_wanted(job)
+            yield piece
+
+    def _check_wanted(self, job: Job) -> None:
+        self._check_stop()
+        if job.is_cancelled:
+            raise Cancelled(CANCELLED)
+
     def _check_stop(self) -> None:
         if self._stop.is_set():
             raise Stopping("the gateway is stopping: the file goes on when it is back, ask for its state then")
@@ -177,7 +203,7 @@ class Processor:
 
 def _may_succeed_later(error: BaseException) -> bool:
     """Return True for a writer that was away or lost the file's transaction: doing the file again may work."""
-    return _is_ours(error) and not isinstance(error, BadFile | Misconfigured)
+    return _is_ours(error) and not isinstance(error, BadFile | Misconfigured | Cancelled)
 
 
 def _is_away(error: BaseException) -> bool:

@@ -1,29 +1,37 @@
-"""The entrance for files: takes a transfer, and sees the file through to DONE or FAILED whatever the client does."""
+"""The entrance for files: takes a transfer, and sees the file through to its end whatever the client does."""
 
 from __future__ import annotations
 
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import structlog
 
 from cluster.config import IngestConfig, UploadsConfig
-from cluster.errors import BadFile, RaytideError, Refused, RetryLater
+from cluster.errors import BadFile, RaytideError, Refused
 from cluster.registry.catalog import Catalog
+from cluster.status import SpoolReport
 from cluster.stores.ports import OfflineStore, OnlineStore, Upload, UploadState
+from cluster.stores.upload_rules import AFTER_COMMIT, BROKEN_OFF, ENDED
+from cluster.uploads.checking import Checker
 from cluster.uploads.header import check_same, checked
-from cluster.uploads.job import Job
-from cluster.uploads.messages import UploadHeader, UploadProgress
+from cluster.uploads.incoming import NoRoom
+from cluster.uploads.janitor import Janitor
+from cluster.uploads.job import CANCELLED, Cancelled, Job, progress_of
+from cluster.uploads.jobs import Jobs
+from cluster.uploads.manifest import Bounds, Manifest
+from cluster.uploads.messages import CheckProgress, UploadHeader, UploadProgress
 from cluster.uploads.pieces import PieceRunner
-from cluster.uploads.processing import Parts, Processor, Stopping
+from cluster.uploads.processing import Parts, Stopping
+from cluster.uploads.receiving import Receiver
 from cluster.uploads.spool import Spool
-from cluster.uploads.transfer import arriving, receive
+from cluster.uploads.transfer import BrokenOff
+from cluster.uploads.work import Work, as_ours
 
-ENDED = (UploadState.DONE, UploadState.FAILED)
-_MAX_UNFINISHED = 100_000
 _WATCH_SECONDS = 1.0
+_TIDY_SECONDS = 30.0
 
 
 class UploadService:
@@ -44,22 +52,25 @@ class UploadService:
         max_record_bytes: int = IngestConfig().max_record_bytes,
     ) -> None:
         self._offline, self._catalog, self._config, self._now_us = offline, catalog, config, now_us
-        self._spool = Spool(config)
         self._stop = threading.Event()
-        parts = Parts(offline, online, catalog, runner, self._spool, config.piece_bytes, max_record_bytes)
-        self._processor = Processor(parts, self._stop)
-        self._transfers = threading.BoundedSemaphore(config.concurrent)
-        self._threads = ThreadPoolExecutor(config.concurrent, thread_name_prefix="upload")
-        self._jobs: dict[str, Job] = {}
-        self._lock = threading.Lock()
+        self._spool, self._jobs = Spool(config), Jobs()
+        self._janitor = Janitor(config, self._spool, self._jobs, offline, now_us)
+        self._receiver = Receiver(config, self._spool, self._janitor.make_room)
+        bounds = Bounds(config.piece_bytes, config.max_bytes, max_record_bytes)
+        parts = Parts(offline, online, catalog, runner, self._spool, now_us, bounds)
+        self._work = Work(parts, self._jobs, config.concurrent, self._stop)
+        self._checker = Checker(parts, config.idle_timeout_s, self._janitor.make_room, self._stop)
         self._log = structlog.get_logger()
 
     def submit(self, header: UploadHeader, chunks: Iterable[bytes]) -> Iterator[UploadProgress]:
-        """Take a file, and yield its progress until it is DONE, the last one with that state.
+        """Take a file, and yield its progress until it is DONE or CANCELLED, the last one with that state.
 
-        A file whose key and checksum are known is not read again: its progress is yielded, whoever works on it. One
-        that failed, or whose transfer broke off, is taken again. Nothing happens before the first progress is asked
-        for; once all bytes are there, closing the iterator stops nothing.
+        A file whose key and checksum are known is not read again: its progress is yielded, whoever works on it. One that
+        ended without being stored, or whose transfer broke off, is taken again; with `resume` from where it stopped, and
+        not read at all when its bytes are still here. Nothing happens before the first progress is asked for; that comes
+        before the first chunk is. Once all bytes are there, closing the iterator stops nothing.
+
+        One with `resume` waits `takeover_s` for an earlier transfer of the file, and ends it when that brings nothing.
 
         Raise Refused, NotFound or BadFile, naming the header's field, when the file cannot be taken; RetryLater when
         the transfer broke off, too many run at once, the disk is full or the writer is away. After a progress with
@@ -68,53 +79,119 @@ class UploadService:
         header = checked(header, self._catalog(), self._config.max_bytes)
         job, is_mine = self._claim(header)
         if is_mine:
-            yield from self._take(job, header, chunks)
-        yield from job.follow()
+            yield from self._showing(self._take(job, header, chunks))
+        yield from self._showing(job.follow())
         if job.upload.state not in ENDED:
-            yield from self._watch(job.upload)
+            yield from self._watch_to_the_end(job.upload.upload_id)
+
+    def check(self, header: UploadHeader, chunks: Iterable[bytes]) -> Iterator[CheckProgress]:
+        """Take a file for a look, and yield what would become of its rows; the last answer has `done`.
+
+        Raise as `submit` does for its header and its transfer. Nothing of the file is kept, and no key is taken.
+        """
+        header = checked(header, self._catalog(), self._config.max_bytes)
+        with self._receiver.slot():
+            yield from self._checker.check(self._announced(header), header, chunks)
+
+    def get(self, upload_id: str) -> Upload:
+        """Return how far a file got, and whether its original is here; raise NotFound."""
+        return self._shown(self._offline.get_upload(upload_id))
+
+    def listed(self, limit: int) -> list[Upload]:
+        """Return files, newest first."""
+        return [self._shown(upload) for upload in self._offline.list_uploads(limit)]
+
+    def watch(self, upload_id: str, is_wanted: Callable[[], bool] = lambda: True) -> Iterator[UploadProgress]:
+        """Yield a file's progress until it ends, whoever works on it; the last one has the state that it ended in.
+
+        Ends early when it is not wanted any more. Raise NotFound, or RetryLater when the gateway stops.
+        """
+        seen = None
+        while is_wanted():
+            upload = self._offline.get_upload(upload_id)
+            if upload.state not in ENDED and (job := self._jobs.find(upload.idempotency_key)):
+                yield from self._showing(_quietly(job.follow(is_wanted)))
+                if job.upload.state in ENDED:
+                    return
+                upload = self._offline.get_upload(upload_id)
+            if upload != seen:
+                seen = upload
+                yield progress_of(self._shown(upload), self._spool.size(upload_id) or upload.bytes)
+            if upload.state in ENDED:
+                return
+            if self._stop.wait(_WATCH_SECONDS):  # it is in another process, or waits for its sender: asking is how one learns
+                raise Stopping("the gateway is stopping: ask for the file's state when it is back")
+
+    def cancel(self, upload_id: str) -> Upload:
+        """Stop a file of which nothing is in history, whoever works on it; raise Refused for one that is, or FAILED.
+
+        A whole original is kept, for `retry`.
+        """
+        known = self._offline.get_upload(upload_id)
+        if known.state in ENDED or known.state in AFTER_COMMIT:
+            return self._shown(self._offline.set_upload_state(upload_id, UploadState.CANCELLED))
+        job, is_mine = self._jobs.claim(known.idempotency_key, lambda: Job(known))
+        if is_mine or job.cancel(BrokenOff(CANCELLED)):  # nobody is at work on it, or a transfer was, and is over now
+            self._work.let_go(job)
+            return self._shown(job.upload)
+        return self._shown(self._offline.set_upload_state(upload_id, UploadState.CANCELLED))  # its thread stops by itself
+
+    def retry(self, upload_id: str) -> Upload:
+        """Work on a file that FAILED or is CANCELLED again; raise Refused when it did not, or its bytes are gone."""
+        known = self._offline.get_upload(upload_id)
+        make = lambda: Job(known, self._spool.size(upload_id), is_retry=True)  # noqa: E731
+        job, is_mine = self._jobs.claim(known.idempotency_key, make)
+        if not is_mine:
+            if job.is_retry:  # the answer to the first call was lost
+                return self._shown(job.upload)
+            raise _did_not_fail(job.upload)
+        try:
+            self._begin_again(job)
+        except BaseException as error:
+            self._work.end(job, as_ours(error))
+            raise
+        self._work.start(job)
+        return self._shown(job.upload)
+
+    def spool_report(self) -> SpoolReport:
+        """Return how much is kept."""
+        whole, parts = list(self._spool.originals()), self._spool.parts()
+        taken = sum(self._spool.size(upload_id) for upload_id in (*whole, *parts))
+        return SpoolReport(taken, self._config.budget_bytes, len(whole), len(parts))
 
     def resume_unfinished(self) -> None:
-        """Continue with the files that an earlier process of this gateway left unfinished. Call once, at start.
+        """Continue with what an earlier process of this gateway left unfinished; see Work. Call once, at start."""
+        self._work.resume_unfinished()
 
-        Files that are complete in the spool are worked on from their start, committed ones reach the online store;
-        the others are FAILED, and their clients have to send them again.
-        """
-        spooled = self._spool.ids()
-        for upload in self._offline.list_uploads(_MAX_UNFINISHED):
-            if upload.state is UploadState.DONE and upload.upload_id in spooled:
-                self._spool.remove(upload.upload_id)  # as in `_take`
-            if upload.state in ENDED:
-                continue
-            with self._lock:
-                if upload.idempotency_key in self._jobs:
-                    continue
-                job = self._jobs[upload.idempotency_key] = Job(upload, upload.bytes)
-            job.moved(self._offline.get_upload(upload.upload_id))  # its client may have sent it again since the list was made
-            if job.upload.state in ENDED:
-                self._end(job, None)
-            else:
-                self._resume(job)
+    def tidy(self) -> None:
+        """Remove what had its time from the spool."""
+        self._janitor.tidy()
+
+    def tidy_on(self) -> None:
+        """Tidy up now and then until `close`."""
+        while not self._stop.wait(_TIDY_SECONDS):
+            try:
+                self.tidy()
+            except Exception:  # noqa: BLE001 - the next time may be better
+                self._log.exception("spool_not_tidied")
 
     def close(self) -> None:
         """Take no new files, and wait until the pieces at work are done; files go on at the next start."""
         self._stop.set()
-        self._threads.shutdown(wait=True, cancel_futures=True)
-        with self._lock:
-            left = list(self._jobs.values())
-        for job in left:
-            self._end(job, Stopping("the gateway stopped: the file goes on when it is back, ask for its state then"))
+        self._work.close()
 
     def _claim(self, header: UploadHeader) -> tuple[Job, bool]:
         """Return the job for the header's key in this process, and whether it is the caller's to work on."""
-        with self._lock:
-            if self._stop.is_set():
-                raise Stopping("the gateway is stopping: send the file again when it is back")
-            job = self._jobs.get(header.idempotency_key)
-            if job is None:
-                job = self._jobs[header.idempotency_key] = Job(self._announced(header))
-                return job, True
+        if self._stop.is_set():
+            raise Stopping("the gateway is stopping: send the file again when it is back")
+        make = lambda: Job(self._announced(header))  # noqa: E731
+        job, is_mine = self._jobs.claim(header.idempotency_key, make)
+        if is_mine:
+            return job, True
         check_same(header, job.upload)
-        return job, False
+        # The sender's connection may have died without our noticing: whoever resumes has to get through.
+        mine = self._jobs.take_over(job, self._config.takeover_s, make) if header.resume else None
+        return (job, False) if mine is None else (mine, True)
 
     def _announced(self, header: UploadHeader) -> Upload:
         return Upload(
@@ -135,100 +212,75 @@ class UploadService:
         try:
             known = self._offline.begin_upload(job.upload)
             check_same(header, known)
+            job.moved(known)
+            is_here = self._spool.holds(known.upload_id)
+            if known.state is UploadState.RECEIVING and is_here and header.resume:
+                self._spool.describe(known.upload_id, Manifest.of(header))
         except BaseException as error:
-            self._end(job, _as_ours(error))
+            self._work.end(job, as_ours(error))
             raise
-        job.moved(known)
-        if known.state is UploadState.RECEIVING:
-            yield from self._receive_or_fail(job, header, chunks)
-            self._work_on(job)
-        elif known.state is UploadState.DONE:
-            self._spool.remove(known.upload_id)  # an earlier process may have died just before it did
-            self._end(job, None)
-        elif known.state is UploadState.COMMITTED or self._spool.holds(known.upload_id):
-            self._work_on(job)  # left by an earlier process, and not resumed yet
-        else:
-            self._end(job, None)
-
-    def _receive_or_fail(self, job: Job, header: UploadHeader, chunks: Iterable[bytes]) -> Iterator[UploadProgress]:
-        try:
+        if known.state is UploadState.RECEIVING and not (is_here and header.resume):
             yield from self._receive(job, header, chunks)
+            return
+        job.received(known.bytes)
+        if known.state is UploadState.COMMITTED or (is_here and known.state not in ENDED):
+            self._work.start(job)  # left by an earlier process and not resumed yet, or its bytes are here already
+        else:
+            self._work.end(job, None)
+
+    def _receive(self, job: Job, header: UploadHeader, chunks: Iterable[bytes]) -> Iterator[UploadProgress]:
+        try:
+            yield from self._receiver.receive(job, header, chunks)
+        except BrokenOff:
+            if not job.is_cancelled:
+                raise
+        except Cancelled:
+            self._work.let_go(job)
         except BaseException as error:  # also GeneratorExit, when the client is gone: the key must not stay taken
-            self._fail_transfer(job, _as_ours(error))
+            if self._jobs.find(header.idempotency_key) is job:  # it may have been taken over while its thread was stuck
+                self._work.broke_off(job, as_ours(error), keeps_part=not isinstance(error, BadFile | NoRoom))
             if isinstance(error, BadFile):
                 yield job.progress
             raise
+        else:
+            self._work.start(job)
 
-    def _receive(self, job: Job, header: UploadHeader, chunks: Iterable[bytes]) -> Iterator[UploadProgress]:
-        if not self._transfers.acquire(blocking=False):
-            raise RetryLater(
-                f"{self._config.concurrent} files are being received already (uploads.concurrent): send the file later",
-            )
-        try:
-            self._spool.check_room(header.size)
-            with self._spool.receive(job.upload.upload_id, header.options) as incoming:
-                yield from receive(job, header, arriving(chunks, self._config.idle_timeout_s), incoming)
-        finally:
-            self._transfers.release()
+    def _watch_to_the_end(self, upload_id: str) -> Iterator[UploadProgress]:
+        """Yield the progress of a file that another process works on; raise why it FAILED."""
+        for progress in self.watch(upload_id):
+            yield progress
+        if progress.upload.state is UploadState.FAILED:
+            raise BadFile(progress.upload.error)
 
-    def _fail_transfer(self, job: Job, error: RaytideError) -> None:
-        """Record that a file did not arrive. If the writer is away, it stays RECEIVING and can be sent again all the same."""
-        try:
-            job.moved(self._offline.set_upload_state(job.upload.upload_id, UploadState.FAILED, str(error)))
-        except RaytideError as away:
-            self._log.warning("upload_state_not_stored", upload_id=job.upload.upload_id, error=str(away))
-        self._end(job, error)
+    def _begin_again(self, job: Job) -> None:
+        """Let the upload of a new job be STORED once more; raise Refused when it cannot be."""
+        known = self._offline.get_upload(job.upload.upload_id)
+        is_here = self._spool.holds(known.upload_id)
+        if known.state in AFTER_COMMIT or not (is_here or known.state in BROKEN_OFF):
+            raise _did_not_fail(known)
+        if not is_here:
+            raise Refused(f"the bytes of upload {known.upload_id} are gone (uploads.retention_s): send the file again")
+        if known.state in BROKEN_OFF:  # otherwise an earlier call got so far
+            self._offline.begin_upload(known)
+        job.moved(self._offline.set_upload_state(known.upload_id, UploadState.STORED))
 
-    def _resume(self, job: Job) -> None:
-        upload = job.upload
-        if upload.state is UploadState.COMMITTED or self._spool.holds(upload.upload_id):
-            self._work_on(job)
-            return
-        what = "the transfer was cut off" if upload.state is UploadState.RECEIVING else "the spooled file is gone"
-        self._threads.submit(self._give_up, job, Refused(f"{what} when the gateway restarted: send the file again"))
+    def _shown(self, upload: Upload) -> Upload:
+        return replace(upload, original_kept=self._spool.holds(upload.upload_id))
 
-    def _work_on(self, job: Job) -> None:
-        try:
-            self._threads.submit(self._work, job)
-        except RuntimeError:  # the pool is closed, and so is the service
-            self._end(job, Stopping("the gateway is stopping: the file goes on when it is back, ask for its state then"))
-
-    def _work(self, job: Job) -> None:
-        self._end(job, _error_of(lambda: self._processor.process(job)))
-
-    def _give_up(self, job: Job, error: RaytideError) -> None:
-        self._end(job, _error_of(lambda: self._processor.fail(job, error)) or error)
-
-    def _end(self, job: Job, error: RaytideError | None) -> None:
-        with self._lock:  # first, so that whoever sends the file again on hearing of the end starts afresh
-            self._jobs.pop(job.upload.idempotency_key, None)
-        job.end(error)
-
-    def _watch(self, upload: Upload) -> Iterator[UploadProgress]:
-        """Yield the progress of a file that is done, or that another process works on."""
-        yield UploadProgress(upload, upload.bytes, None, 0)
-        while upload.state not in ENDED:
-            if self._stop.wait(_WATCH_SECONDS):  # the state is in another process; asking is how one learns of it
-                raise Stopping("the gateway is stopping: ask for the file's state when it is back")
-            if (now := self._offline.get_upload(upload.upload_id)) != upload:
-                upload = now
-                yield UploadProgress(upload, upload.bytes, None, 0)
-        if upload.state is UploadState.FAILED:
-            raise BadFile(upload.error)
+    def _showing(self, progress: Iterator[UploadProgress]) -> Iterator[UploadProgress]:
+        for one in progress:
+            yield replace(one, upload=self._shown(one.upload))
 
 
-def _error_of(step: Callable[[], None]) -> RaytideError | None:
-    """Do a step; return the error that ended it, since a thread's own end would be silent."""
+def _did_not_fail(upload: Upload) -> Refused:
+    return Refused(f"upload {upload.upload_id} is {upload.state}: only one that is FAILED or CANCELLED can be retried")
+
+
+def _quietly(progress: Iterator[UploadProgress]) -> Iterator[UploadProgress]:
+    """Follow a job whose end is told by the upload's state, not by an error."""
     try:
-        step()
-    except Exception as error:  # noqa: BLE001 - as said
-        return _as_ours(error)
-    return None
-
-
-def _as_ours(error: BaseException) -> RaytideError:
-    if isinstance(error, RaytideError):
-        return error
-    if isinstance(error, Exception):
-        structlog.get_logger().error("upload_broke_off", exc_info=error)
-    return RetryLater(f"the upload broke off ({type(error).__name__}): send the file again under the same key")
+        yield from progress
+    except Stopping:
+        raise
+    except RaytideError:
+        return

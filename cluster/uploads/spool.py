@@ -1,117 +1,120 @@
-"""Bytes of files on disk while they are received and until they are committed.
+"""Bytes of files on disk: while they are received, and their originals after that.
 
-A file is `<upload_id>.part` while it arrives and `<upload_id>` once its size and checksum are right; its options are
-beside it. Names that clients give are never paths.
+A file is `<upload_id>.part` while it arrives and `<upload_id>` once its size and checksum are right; what the sender said
+about it is beside it in `<upload_id>.json`. Names that clients give are never paths.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import contextlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
 
 from cluster.config import UploadsConfig
-from cluster.errors import BadFile, RetryLater
+from cluster.uploads.incoming import Incoming, Known, NoRoom, cannot_be_written
+from cluster.uploads.manifest import Manifest
 
-_ROOM_CHECK_BYTES = 64 * 1024 * 1024
+_PART, _MANIFEST = ".part", ".json"
+_CHECKS = "checks"
 
 
 class Spool:
-    """The folder of one gateway."""
+    """The folder of one gateway. Any thread; one thread at a time for each upload."""
 
     def __init__(self, config: UploadsConfig) -> None:
         self._folder = Path(config.spool)
         self._min_free = config.min_free_bytes
+        self._known: dict[str, Known] = {}  # checksums of parts that this process received, so that it need not read them again
         self._folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self._folder / _CHECKS, ignore_errors=True)
 
-    def check_room(self, size: int) -> None:
-        """Raise RetryLater when the disk has no room for `size` more bytes."""
-        free = shutil.disk_usage(self._folder).free
-        if free - size < self._min_free:
-            raise RetryLater(
-                f"no room for the file: {size} bytes wanted, {free} free in the spool, of which {self._min_free} "
-                "must stay free (uploads.min_free_bytes): free some space and send the file again",
-            )
-
-    def receive(self, upload_id: str, options: Mapping[str, str]) -> Incoming:
-        """Return an empty file for an upload's bytes; what was left of an earlier transfer is gone."""
-        self.remove(upload_id)
-        self._options(upload_id).write_text(json.dumps(dict(options)), encoding="utf-8")
-        return Incoming(self, self.path(upload_id))
+    @property
+    def checks(self) -> Path:
+        """Return the folder of files that are only checked: nothing in it outlives the process."""
+        folder = self._folder / _CHECKS
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def path(self, upload_id: str) -> Path:
-        """Return where an upload's complete file is."""
+        """Return where an upload's complete file is: for whoever reads an original again."""
         return self._folder / upload_id
 
     def holds(self, upload_id: str) -> bool:
         """Return True when the complete file is there."""
         return self.path(upload_id).is_file()
 
-    def ids(self) -> set[str]:
-        """Return the uploads whose complete files are there."""
-        return {file.name for file in self._folder.iterdir() if not file.suffix}
+    def size(self, upload_id: str) -> int:
+        """Return the bytes of an upload that are there, whole or not."""
+        for file in (self.path(upload_id), self._part(upload_id)):
+            with contextlib.suppress(FileNotFoundError):
+                return file.stat().st_size
+        return 0
 
-    def options(self, upload_id: str) -> dict[str, str]:
-        """Return the options that came with a file."""
-        options: dict[str, str] = json.loads(self._options(upload_id).read_text(encoding="utf-8"))
-        return options
+    def originals(self, source: str | None = None) -> dict[str, Path]:
+        """Return the complete files, of one source or of all, by upload."""
+        names = [file.name for file in self._folder.iterdir() if not file.suffix and file.is_file()]
+        found = {name: self.path(name) for name in names}
+        return found if source is None else {name: at for name, at in found.items() if self.manifest(name).source == source}
+
+    def parts(self) -> list[str]:
+        """Return the uploads of which there is a beginning."""
+        return [file.stem for file in self._folder.glob(f"*{_PART}")]
+
+    def has_part(self, upload_id: str) -> bool:
+        """Return True when there is a beginning of an upload, which may have no bytes yet."""
+        return self._part(upload_id).is_file()
+
+    def manifest(self, upload_id: str) -> Manifest:
+        """Return what was said about an upload's file."""
+        return Manifest.from_json(self._manifest(upload_id).read_text(encoding="utf-8"))
+
+    def describe(self, upload_id: str, manifest: Manifest) -> None:
+        """Keep what is said about an upload's file; raise NoRoom when the disk is full."""
+        try:
+            self._manifest(upload_id).write_text(manifest.to_json(), encoding="utf-8")
+        except OSError as error:
+            raise cannot_be_written(error) from error
+
+    def receive(self, upload_id: str, manifest: Manifest, room: Callable[[int], None]) -> Incoming:
+        """Return the upload's beginning, to go on with it; an empty one when there is none. `room(0)` is asked now and then."""
+        self.path(upload_id).unlink(missing_ok=True)
+        self.describe(upload_id, manifest)
+        try:
+            return Incoming(self._part(upload_id), self.path(upload_id), room, self._known)
+        except OSError as error:
+            raise cannot_be_written(error) from error
+
+    def check_room(self, size: int) -> None:
+        """Raise NoRoom when the disk has no room for `size` more bytes."""
+        free = shutil.disk_usage(self._folder).free
+        if free - size < self._min_free:
+            raise NoRoom(
+                f"no room for the file: {size} bytes wanted, {free} free in the spool, of which {self._min_free} "
+                "must stay free (uploads.min_free_bytes): free some space and send the file again",
+            )
+
+    def touch(self, upload_id: str, at_us: int) -> None:
+        """Note when somebody last did something with an upload's file. Takes no space, so that a full disk does no harm."""
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self._manifest(upload_id), ns=(at_us * 1000, at_us * 1000))
+
+    def touched_at(self, upload_id: str) -> int:
+        """Return what `touch` noted (µs); 0 when nothing is there."""
+        try:
+            return self._manifest(upload_id).stat().st_mtime_ns // 1000
+        except FileNotFoundError:
+            return 0
 
     def remove(self, upload_id: str) -> None:
         """Delete whatever there is of an upload."""
-        for file in (self.path(upload_id), part_of(self.path(upload_id)), self._options(upload_id)):
+        self._known.pop(upload_id, None)
+        for file in (self.path(upload_id), self._part(upload_id), self._manifest(upload_id)):
             file.unlink(missing_ok=True)
 
-    def _options(self, upload_id: str) -> Path:
-        return self._folder / f"{upload_id}.json"
+    def _part(self, upload_id: str) -> Path:
+        return self._folder / f"{upload_id}{_PART}"
 
-
-class Incoming:
-    """A file that is being received; leaving the context without `complete` removes it."""
-
-    def __init__(self, spool: Spool, target: Path) -> None:
-        self._spool, self._target = spool, target
-        self._hash = hashlib.sha256()
-        self._file: BinaryIO = part_of(target).open("wb")
-        self._unchecked = 0
-        self.received = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._file.close()
-        if not self._target.is_file():
-            self._spool.remove(self._target.name)
-
-    def write(self, chunk: bytes) -> None:
-        """Add a chunk; raise RetryLater when the disk is full."""
-        self._unchecked += len(chunk)
-        if self._unchecked >= _ROOM_CHECK_BYTES:
-            self._spool.check_room(0)
-            self._unchecked = 0
-        try:
-            self._file.write(chunk)
-        except OSError as error:
-            raise RetryLater(f"the spool cannot be written ({error.strerror}): send the file again later") from error
-        self._hash.update(chunk)
-        self.received += len(chunk)
-
-    def complete(self, size: int, sha256: str) -> None:
-        """Make the file durable under its final name; raise BadFile when it is not the one that was announced."""
-        if self.received != size:
-            raise BadFile(f"size: {size} bytes were announced but {self.received} arrived: send the whole file again")
-        if self._hash.hexdigest() != sha256:
-            raise BadFile("sha256: the bytes that arrived have another checksum: send the file again")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        part_of(self._target).rename(self._target)
-
-
-def part_of(target: Path) -> Path:
-    """Return where a file is until it is complete."""
-    return target.with_name(f"{target.name}.part")
+    def _manifest(self, upload_id: str) -> Path:
+        return self._folder / f"{upload_id}{_MANIFEST}"

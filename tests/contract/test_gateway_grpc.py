@@ -33,6 +33,7 @@ from cluster.config import GatewayConfig
 from cluster.dead_letters import DeadLetter, Place, ReplayProgress, Selection
 from cluster.dead_letters.selection import condition_of
 from cluster.errors import BadFile, Misconfigured, NotFound, OverLimit, RaytideError, Refused, RetryLater, Unreachable
+from cluster.gateway import convert
 from cluster.gateway.arrow import to_chunks
 from cluster.gateway.server import SERVICES, GatewayServer
 from cluster.ingest.backfills import Backfill, BackfillPart, BackfillState
@@ -47,13 +48,14 @@ from cluster.status import (
     OnlineState,
     PartitionReport,
     SlotReport,
+    SpoolReport,
     StatusReport,
     WriterReport,
 )
 from cluster.stores.memory_online import MemoryOnlineStore
 from cluster.stores.ports import Upload, UploadState
 from cluster.uploads.header import checked
-from cluster.uploads.messages import UploadHeader, UploadProgress
+from cluster.uploads.messages import CheckProgress, RejectedRow, UploadHeader, UploadProgress
 from cluster.uploads.transfer import arriving
 from cluster.verify.report import Declared
 from raytide.client import RaytideClient, UploadProgressView
@@ -94,9 +96,11 @@ STATUS = StatusReport(
     writer=WriterReport("RUNNING", "", 4, 5, 600, 1, 2048, 4096),
     uploads=(UPLOAD,),
     online=OnlineReport(OnlineState.REBUILDING, "", 12, 100),
+    spool=SpoolReport(4096, 10 * 2**30, 3, 1),
 )
 
 
+CHECKED = CheckProgress(3, 8, 2, {"bad_time": 2}, (RejectedRow(4, "bad_time", "'at' is no time", b"a,\xff"),), done=True)
 LETTER = DeadLetter(Place(12, "t", 1), "features", "bad_time", "'at' is no time", 6, NOW, None, NOW - 9, 40)
 REPLAYED = ReplayProgress(9, 7, 8, 4, 1, {"bad_time": 2}, {"no source reads it": 1})
 
@@ -107,6 +111,7 @@ class TwinUploads:
 
     taken: list[bytes] = field(default_factory=list)
     broke: threading.Event = field(default_factory=threading.Event)
+    is_stored: bool = False
 
     def submit(self, header: UploadHeader, chunks: Iterator[bytes], /) -> Iterator[UploadProgress]:
         header = checked(header, CATALOG, MAX_UPLOAD)
@@ -126,6 +131,36 @@ class TwinUploads:
         self.taken.append(content)
         yield UploadProgress(replace(upload, state=UploadState.PROCESSING), len(content), 2, 1)
         yield UploadProgress(replace(upload, state=UploadState.DONE, rows=9, rejected=1), len(content), 2, 2)
+
+    def check(self, header: UploadHeader, chunks: Iterator[bytes], /) -> Iterator[CheckProgress]:
+        header = checked(header, CATALOG, MAX_UPLOAD)
+        yield CheckProgress(0)
+        content = b"".join(arriving(chunks, 20))
+        yield replace(CHECKED, received=len(content))
+
+    def get(self, upload_id: str, /) -> Upload:
+        if upload_id != UPLOAD.upload_id:
+            raise NotFound(f"no upload is called '{upload_id}'")
+        return UPLOAD
+
+    def listed(self, limit: int, /) -> list[Upload]:
+        return [UPLOAD] * min(limit, 3)
+
+    def watch(self, upload_id: str, is_wanted: Callable[[], bool], /) -> Iterator[UploadProgress]:
+        upload = self.get(upload_id)
+        assert is_wanted()
+        yield UploadProgress(replace(upload, state=UploadState.PROCESSING), 10, None, 1, 2, 8, 1, 0)
+        yield UploadProgress(upload, 10, 2, 2, 2, 9, 1, 7)
+
+    def cancel(self, upload_id: str, /) -> Upload:
+        if (upload := self.get(upload_id)) and self.is_stored:
+            raise Refused("upload u1 is DONE and cannot become CANCELLED: its rows are in history")
+        return replace(upload, state=UploadState.CANCELLED, original_kept=True)
+
+    def retry(self, upload_id: str, /) -> Upload:
+        if (upload := self.get(upload_id)) and self.is_stored:
+            raise Refused("upload u1 is DONE: only one that is FAILED or CANCELLED can be retried")
+        return replace(upload, state=UploadState.STORED)
 
 
 def _named(header: UploadHeader) -> dict[str, Any]:
@@ -220,14 +255,6 @@ class Twin:
 
     def catalog(self) -> Catalog:
         return CATALOG
-
-    def get_upload(self, upload_id: str) -> Upload:
-        if upload_id != UPLOAD.upload_id:
-            raise NotFound(f"no upload is called '{upload_id}'")
-        return UPLOAD
-
-    def list_uploads(self, limit: int = 100) -> list[Upload]:
-        return [UPLOAD] * min(limit, 3)
 
     def sql(self, statement: str) -> pa.Table:
         if not statement.upper().startswith("SELECT"):
@@ -560,9 +587,30 @@ GOOD: dict[str, Any] = {
         ({"size": 2**62}, "INVALID_ARGUMENT", "header.size", "uploads.max_bytes"),
         ({"sha256": "xyz"}, "INVALID_ARGUMENT", "header.sha256", "64 hexadecimal"),
         ({"options": {"delimiter": "xx"}}, "INVALID_ARGUMENT", "header.options", "delimiter"),
+        ({"options": {"null": '"'}}, "INVALID_ARGUMENT", "header.options", "null"),
+        ({"compression": 99}, "INVALID_ARGUMENT", "header.compression", "none, gzip, zstd"),
+        ({"compression": 2, "format": ingest_pb2.FILE_FORMAT_PARQUET}, "INVALID_ARGUMENT", "header.compression", "Parquet"),
+        ({"max_rejects": -1}, "INVALID_ARGUMENT", "header.max_rejects", "0 or more"),
+        ({"max_reject_share": float("nan")}, "INVALID_ARGUMENT", "header.max_reject_share", "between 0 and 1"),
         (None, "INVALID_ARGUMENT", "header", "first message"),
     ],
-    ids=["name", "source", "no-source", "no-format", "format", "negative", "huge", "sha256", "options", "chunk-first"],
+    ids=[
+        "name",
+        "source",
+        "no-source",
+        "no-format",
+        "format",
+        "negative",
+        "huge",
+        "sha256",
+        "options",
+        "null",
+        "compression",
+        "packed-parquet",
+        "max-rejects",
+        "share",
+        "chunk-first",
+    ],
 )
 def test_wrong_headers_name_the_field(
     twin: Twin, channel: grpc.Channel, change: dict[str, Any] | None, *, code: str, field_: str, said: str
@@ -573,6 +621,52 @@ def test_wrong_headers_name_the_field(
     assert (got[0].name, got[1]) == (code, field_)
     assert said in got[2]
     assert twin.uploads.taken == []
+
+
+@pytest.mark.parametrize("change", [{"source": "feature"}, {"sha256": "xyz"}, {"max_rejects": -1}])
+def test_a_header_to_check_is_judged_like_any_other(channel: grpc.Channel, change: dict[str, Any]) -> None:
+    header = ingest_pb2.UploadFileHeader(**{**GOOD, **change})
+    stub = ingest_pb2_grpc.IngestServiceStub(channel)
+    messages = [ingest_pb2.CheckFileRequest(header=header)]
+    assert failure(lambda: stub.CheckFile(iter(messages), timeout=20))[1] == f"header.{next(iter(change))}"
+
+
+def test_a_checked_file_is_told_with_its_examples(channel: grpc.Channel, twin: Twin) -> None:
+    header = ingest_pb2.UploadFileHeader(**GOOD)
+    messages = [ingest_pb2.CheckFileRequest(header=header), ingest_pb2.CheckFileRequest(chunk=b"abc")]
+    answers = list(ingest_pb2_grpc.IngestServiceStub(channel).CheckFile(iter(messages), timeout=20))
+    assert [convert.check_from_proto(answer) for answer in answers] == [CheckProgress(0), CHECKED]
+    assert twin.uploads.taken == []
+
+
+def test_an_upload_is_watched_to_its_end(channel: grpc.Channel) -> None:
+    stub = ingest_pb2_grpc.IngestServiceStub(channel)
+    answers = list(stub.WatchUpload(ingest_pb2.WatchUploadRequest(upload_id="u1"), timeout=20))
+    last = convert.progress_from_proto(answers[-1].progress)
+    assert [a.progress.upload.state for a in answers] == [ingest_pb2.UPLOAD_STATE_PROCESSING, ingest_pb2.UPLOAD_STATE_DONE]
+    assert (last.pieces_split, last.rows_validated, last.rows_rejected, last.values_online) == (2, 9, 1, 7)
+
+
+def test_an_upload_is_cancelled_and_retried(channel: grpc.Channel) -> None:
+    stub = ingest_pb2_grpc.IngestServiceStub(channel)
+    cancelled = stub.CancelUpload(ingest_pb2.CancelUploadRequest(upload_id="u1"), timeout=20).upload
+    assert (cancelled.state, cancelled.original_kept) == (ingest_pb2.UPLOAD_STATE_CANCELLED, True)
+    again = stub.RetryUpload(ingest_pb2.RetryUploadRequest(upload_id="u1"), timeout=20).upload
+    assert again.state == ingest_pb2.UPLOAD_STATE_STORED
+
+
+@pytest.mark.parametrize(("upload_id", "code", "field_"), [("u1", "FAILED_PRECONDITION", ""), ("u2", "NOT_FOUND", "upload_id")])
+def test_what_cannot_be_cancelled_or_retried_is_told(
+    channel: grpc.Channel, twin: Twin, upload_id: str, *, code: str, field_: str
+) -> None:
+    twin.uploads.is_stored = True
+    stub = ingest_pb2_grpc.IngestServiceStub(channel)
+    for call in (
+        lambda: [stub.CancelUpload(ingest_pb2.CancelUploadRequest(upload_id=upload_id), timeout=20)],
+        lambda: [stub.RetryUpload(ingest_pb2.RetryUploadRequest(upload_id=upload_id), timeout=20)],
+    ):
+        found = failure(call)
+        assert (found[0].name, found[1]) == (code, field_)
 
 
 def test_a_second_header_is_refused(channel: grpc.Channel) -> None:

@@ -244,6 +244,35 @@ def test_a_failed_upload_may_begin_again(subject: Subject) -> None:
     assert (again.upload_id, again.state, again.error) == ("u1", UploadState.RECEIVING, "")
 
 
+@pytest.mark.parametrize("end", [UploadState.FAILED, UploadState.CANCELLED])
+def test_an_upload_that_ended_is_left_alone_until_it_begins_again(subject: Subject, end: UploadState) -> None:
+    begin_file(subject)
+    append(subject, 0, 0, 3)
+    ended = subject.store.set_upload_state("u1", end)
+    assert subject.store.set_upload_state("u1", end) == ended
+    others = set(UploadState) - {end}
+    for state in others:
+        with pytest.raises(Refused, match="u1"):
+            subject.store.set_upload_state("u1", state)
+    with pytest.raises(Refused, match="it ended"):
+        subject.store.open_upload("u1", FILE)
+    with pytest.raises(Refused, match="open it again"):
+        subject.store.commit_upload("u1", 1)
+    assert (subject.rows(), subject.rejects()) == ([], [])
+    assert subject.store.begin_upload(UPLOAD).state is UploadState.RECEIVING
+    subject.store.open_upload("u1", FILE)
+    append(subject, 0, 0, 2)
+    assert subject.store.commit_upload("u1", 1).rows == 2
+
+
+def test_a_stored_file_is_not_cancelled(subject: Subject) -> None:
+    begin_file(subject)
+    subject.store.commit_upload("u1", 0)
+    with pytest.raises(Refused, match="its rows are in history"):
+        subject.store.set_upload_state("u1", UploadState.CANCELLED)
+    assert subject.store.get_upload("u1").state is UploadState.COMMITTED
+
+
 def test_uploads_are_listed_newest_first(subject: Subject) -> None:
     for n in range(3):
         subject.store.begin_upload(replace(UPLOAD, upload_id=f"u{n}", idempotency_key=f"k{n}"))

@@ -22,11 +22,12 @@ from cluster.status import (
     OnlineState,
     PartitionReport,
     SlotReport,
+    SpoolReport,
     StatusReport,
     WriterReport,
 )
 from cluster.stores.ports import Upload, UploadState
-from cluster.uploads.messages import UploadHeader, UploadProgress
+from cluster.uploads.messages import CheckProgress, RejectedRow, UploadHeader, UploadProgress
 from cluster.verify.report import Declared
 
 TEXT = st.text(max_size=8)
@@ -49,6 +50,7 @@ UPLOADS = st.builds(
     error=TEXT,
     created_at=INT64,
     updated_at=INT64,
+    original_kept=st.booleans(),
 )
 OFFSETS = st.none() | st.integers(0, 2**62)
 PARTITIONS = st.builds(
@@ -77,6 +79,31 @@ REPORTS = st.builds(
     writer=st.builds(WriterReport, TEXT, TEXT, INT64, INT64, INT64, INT64, INT64, INT64),
     uploads=st.lists(UPLOADS, max_size=2).map(tuple),
     online=st.builds(OnlineReport, st.sampled_from(OnlineState), TEXT, INT64, INT64),
+    spool=st.builds(SpoolReport, INT64, INT64, INT32, INT32),
+)
+HEADERS = st.builds(
+    UploadHeader,
+    name=TEXT,
+    source=TEXT,
+    format=FORMATS,
+    size=INT64,
+    sha256=TEXT,
+    idempotency_key=TEXT,
+    options=st.dictionaries(TEXT, TEXT, max_size=3),
+    compression=st.sampled_from(["none", "gzip", "zstd"]),
+    resume=st.booleans(),
+    max_rejects=st.none() | INT64,
+    max_reject_share=st.none() | st.floats(0, 1),
+)
+CHECKS = st.builds(
+    CheckProgress,
+    INT64,
+    INT64,
+    INT64,
+    st.dictionaries(TEXT, INT64, max_size=3),
+    st.lists(st.builds(RejectedRow, INT64, TEXT, TEXT, st.binary(max_size=8)), max_size=3).map(tuple),
+    st.booleans(),
+    TEXT,
 )
 CHECK = st.fixed_dictionaries({"name": TEXT, "checked": INT64, "offenders": INT64, "examples": st.lists(TEXT, max_size=3)})
 PARTITION = st.fixed_dictionaries(
@@ -107,15 +134,21 @@ def test_a_status_report_arrives_as_it_was(report: StatusReport) -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.builds(UploadProgress, UPLOADS, INT64, st.none() | INT64, INT64))
+@given(st.builds(UploadProgress, UPLOADS, INT64, st.none() | INT64, INT64, INT64, INT64, INT64, INT64))
 def test_progress_arrives_as_it_was(progress: UploadProgress) -> None:
     assert convert.progress_from_proto(sent(convert.progress_to_proto(progress))) == progress
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.builds(UploadHeader, TEXT, TEXT, FORMATS, INT64, TEXT, TEXT, st.dictionaries(TEXT, TEXT, max_size=3)))
+@given(HEADERS)
 def test_a_header_arrives_as_it_was(header: UploadHeader) -> None:
     assert convert.header_from_proto(sent(convert.header_to_proto(header))) == header
+
+
+@settings(max_examples=50, deadline=None)
+@given(CHECKS)
+def test_what_a_check_found_arrives_as_it_was(progress: CheckProgress) -> None:
+    assert convert.check_from_proto(sent(convert.check_to_proto(progress))) == progress
 
 
 @settings(max_examples=50, deadline=None)
@@ -142,6 +175,7 @@ def test_a_format_without_a_name_is_refused(number: Any) -> None:
 
 def test_every_state_status_and_format_has_its_number() -> None:
     assert set(convert.STATES.values()) == set(ingest_pb2.UploadState.values()) - {0}
+    assert set(convert.COMPRESSIONS.values()) == set(ingest_pb2.Compression.values()) - {0}
     assert set(convert.FORMATS.values()) == set(ingest_pb2.FileFormat.values()) - {0}
     assert set(STATUSES.values()) == set(features_pb2.FeatureStatus.values()) - {0}
     assert set(STATUSES) == set(Status)

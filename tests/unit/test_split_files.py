@@ -91,7 +91,7 @@ def test_a_strict_source_refuses_columns_that_it_does_not_know(tmp_path: Path) -
         (b"PAR1 and more", Format.CSV, "is Parquet but was sent as csv"),
         (b"PAR1 and more", Format.JSONL, "is Parquet but was sent as jsonl"),
         (HEADER + GOOD, Format.PARQUET, "is not Parquet but perhaps CSV"),
-        (b"\x1f\x8b\x08", Format.CSV, "gzip: unpack it"),
+        (b"\x1f\x8b\x08", Format.CSV, "send it with compression gzip"),
         (b"PK\x03\x04...", Format.CSV, "spreadsheet"),
         ("entity_id\n".encode("utf-16"), Format.CSV, "UTF-16"),
         (b'{"entity_id": 1}\n', Format.CSV, "looks like JSON Lines"),

@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from cluster.config import IngestConfig, UploadsConfig
-from cluster.errors import BadFile, NotFound, RaytideError, Refused, RetryLater, Unreachable
+from cluster.config import IngestConfig
+from cluster.errors import BadFile, NotFound, Refused, RetryLater, Unreachable
 from cluster.ingest.split import Piece
 from cluster.records import Origin
 from cluster.registry.catalog import Catalog, build
 from cluster.registry.definitions import Entity, FeatureView, Field, FileSource, Long, Wide, feature
-from cluster.stores.memory_offline import MemoryOfflineStore
-from cluster.stores.memory_online import MemoryOnlineStore
-from cluster.stores.ports import OfflineStore, Upload, UploadState
-from cluster.uploads import LocalPieceRunner, PieceCounts, PieceRunner, UploadHeader, UploadProgress, UploadService, processing
+from cluster.stores.ports import Upload, UploadState
+from cluster.uploads import LocalPieceRunner, PieceCounts, UploadProgress, processing
 from cluster.uploads.transfer import arriving
-
-NOW_US = 1_800_000_000_000_000
-SOURCE = FileSource("features", Long())
-CATALOG = build("demo", [FeatureView("ages", Entity("user", "user_id"), SOURCE, [Field("age")], online=True)]).registered_as(3)
-HEADER = b"entity_id,feature_name,value,event_timestamp\n"
-ROWS = b"u1,age,1,2024-05-01\nu2,age,two,2024-05-01\nu1,age,3,2024-05-02\n"
-FILE = HEADER + ROWS * 5
-DONE = [UploadState.STORED, UploadState.PROCESSING, UploadState.COMMITTED, UploadState.DONE]
+from tests.upload_world import (
+    CATALOG,
+    DONE,
+    FILE,
+    HEADER,
+    Fails,
+    World,
+    chunks,
+    closing_quietly,
+    error_of,
+    header,
+    send,
+    wait_until_idle,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -40,130 +42,9 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processing, "LONGEST_PAUSE_S", 0.01)
 
 
-class Offline(MemoryOfflineStore):
-    """Remembers the states that uploads went through; `before(method)` may raise or wait in front of any call."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda: NOW_US)
-        self.states: list[UploadState] = []
-        self.before: Callable[[str], None] = lambda _method: None
-        self.after: Callable[[str], None] = lambda _method: None
-
-    def begin_upload(self, upload: Upload) -> Upload:
-        self.before("begin_upload")
-        return super().begin_upload(upload)
-
-    def set_upload_state(self, upload_id: str, state: UploadState, error: str = "") -> Upload:
-        self.before(f"set {state}")
-        self.states.append(state)
-        return super().set_upload_state(upload_id, state, error)
-
-    def open_upload(self, upload_id: str, origin: Origin) -> None:
-        self.before("open_upload")
-        super().open_upload(upload_id, origin)  # which sets PROCESSING
-
-    def append_upload(self, upload_id: str, piece: int, batch: Any) -> None:
-        self.before("append_upload")
-        super().append_upload(upload_id, piece, batch)
-
-    def commit_upload(self, upload_id: str, pieces: int) -> Upload:
-        self.before("commit_upload")
-        upload = super().commit_upload(upload_id, pieces)
-        self.states.append(upload.state)
-        self.after("commit_upload")
-        return upload
-
-    def upload_newest(self, upload_id: str, features: Sequence[str]) -> Iterator[pa.Table]:
-        self.before("upload_newest")
-        return super().upload_newest(upload_id, features)
-
-    def lose_transactions(self) -> None:
-        """Do what a restart of the writer does."""
-        self._open.clear()
-
-    def rows(self) -> list[tuple[str, float, int]]:
-        found = [r for batches in self.files.values() for b in batches for r in b.rows.to_pylist()]
-        return sorted((r["entity_id"], r["value"], r["position"]) for r in found)
-
-
-class World:
-    """The stores and the spool, which outlive a service, and services on them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.offline, self.online = Offline(), MemoryOnlineStore()
-        self.config = UploadsConfig(spool=str(folder / "spool"), piece_bytes=40, min_free_bytes=0, concurrent=2)
-
-    def service(self, **changes: Any) -> UploadService:
-        return self.service_with(self.runner(), CATALOG, **changes)
-
-    def service_with(self, runner: PieceRunner, catalog: Catalog, **changes: Any) -> UploadService:
-        config = self.config.model_copy(update=changes)
-        return UploadService(self.port, self.online, lambda: catalog, config, runner, lambda: NOW_US)
-
-    def runner(self) -> LocalPieceRunner:
-        return LocalPieceRunner(IngestConfig(), self.port)
-
-    @property
-    def port(self) -> OfflineStore:
-        return cast("OfflineStore", self.offline)  # the twin has no SQL, and uploads need none
-
-    def spooled(self) -> list[str]:
-        return sorted(file.name for file in Path(self.config.spool).iterdir())
-
-    def only_upload(self) -> Upload:
-        (upload,) = self.offline.list_uploads()
-        return upload
-
-    def assert_taken_once(self) -> None:
-        upload = self.only_upload()
-        assert (upload.state, upload.rows, upload.rejected, upload.error) == (UploadState.DONE, 10, 5, "")
-        expected = [("u1", 1.0, p) for p in range(0, 15, 3)] + [("u1", 3.0, p) for p in range(2, 15, 3)]
-        assert self.offline.rows() == expected
-        rejects = [r for batches in self.offline.files.values() for b in batches for r in b.rejects.to_pylist()]
-        assert sorted((r["position"], r["reason"], r["payload"]) for r in rejects) == [
-            (p, "wrong_type", b"u2,age,two,2024-05-01") for p in range(1, 15, 3)
-        ]
-        assert self.online.read(["u1"], ["age"]).values[0].tolist() == [3.0]
-        assert self.spooled() == []
-
-
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
-
-
-def header(content: bytes = FILE, **changes: Any) -> UploadHeader:
-    plain = UploadHeader("a.csv", "features", "csv", len(content), hashlib.sha256(content).hexdigest(), "key")
-    return replace(plain, **changes)
-
-
-def chunks(content: bytes = FILE) -> Iterator[bytes]:
-    for at in range(0, len(content), 50):
-        yield content[at : at + 50]
-
-
-def send(service: UploadService, content: bytes = FILE, **changes: Any) -> list[UploadProgress]:
-    return list(service.submit(header(content, **changes), chunks(content)))
-
-
-def error_of(service: UploadService, content: bytes = FILE, **changes: Any) -> RaytideError:
-    with pytest.raises(RaytideError) as caught:
-        send(service, content, **changes)
-    return caught.value
-
-
-def wait_until_idle(service: UploadService) -> None:
-    """Wait for all work to end, as an orderly stop does not: it breaks off."""
-    for job in list(service._jobs.values()):
-        for _ in closing_quietly(job.follow()):
-            pass
-
-
-def closing_quietly(progress: Iterator[UploadProgress]) -> Iterator[UploadProgress]:
-    try:
-        yield from progress
-    except RaytideError:
-        return
 
 
 def test_a_file_goes_through_every_state_once(world: World) -> None:
@@ -269,7 +150,9 @@ def test_a_file_that_cannot_be_taken_as_a_whole_fails_with_the_reason(
     assert text in str(caught.value)
     assert seen[-1].upload.state is UploadState.FAILED
     assert world.only_upload().error == str(caught.value)
-    assert (world.offline.rows(), world.spooled()) == ([], [])
+    assert world.offline.rows() == []
+    upload_id = world.only_upload().upload_id
+    assert world.spooled() == [upload_id, f"{upload_id}.json"]
 
 
 def test_a_delimiter_is_kept_until_the_file_is_read(world: World) -> None:
@@ -288,18 +171,17 @@ def test_a_transfer_that_breaks_off_can_be_done_again_under_its_key(world: World
     with closing(world.service()) as service:
         with pytest.raises(RetryLater, match="broke off"):
             list(service.submit(header(), cut()))
-        assert world.only_upload().state is UploadState.FAILED
-        assert world.spooled() == []
+        assert (world.only_upload().state, world.part().read_bytes()) == (UploadState.RECEIVING, FILE[:100])
         send(service)
     world.assert_taken_once()
 
 
-def test_a_client_that_goes_away_during_the_transfer_leaves_nothing_behind(world: World) -> None:
+def test_a_client_that_goes_away_during_the_transfer_may_come_again(world: World) -> None:
     with closing(world.service()) as service:
         progress = service.submit(header(), chunks())
         next(progress)
         progress.close()  # type: ignore[attr-defined]
-        assert (world.only_upload().state, world.spooled()) == (UploadState.FAILED, [])
+        assert (world.only_upload().state, world.part().read_bytes()) == (UploadState.RECEIVING, b"")
         send(service)
     world.assert_taken_once()
 
@@ -393,18 +275,6 @@ def test_two_files_at_once_both_arrive(world: World) -> None:
     assert [(u.state, u.rows) for u in world.offline.list_uploads()] == [(UploadState.DONE, 10)] * 2
 
 
-class Fails:
-    """Raises in front of the first `times` calls of a method."""
-
-    def __init__(self, method: str, error: RaytideError, times: int = 1) -> None:
-        self.method, self.error, self.left = method, error, times
-
-    def __call__(self, method: str) -> None:
-        if method == self.method and self.left:
-            self.left -= 1
-            raise self.error
-
-
 @pytest.mark.parametrize("method", ["open_upload", "append_upload", "commit_upload", "upload_newest"])
 def test_a_writer_that_is_away_for_a_moment_costs_an_attempt_only(world: World, method: str) -> None:
     world.offline.before = Fails(method, Unreachable("the writer is away"), times=2)
@@ -456,6 +326,8 @@ def test_an_error_of_our_own_fails_the_file_instead_of_leaving_it(world: World) 
     class Broken:
         def run(self, *_: object) -> Iterator[PieceCounts]:
             raise ZeroDivisionError
+
+        check = run
 
     with closing(world.service_with(Broken(), CATALOG)) as service:
         assert "error of Raytide itself" in str(error_of(service))
@@ -510,16 +382,27 @@ def test_a_restart_at_any_step_finishes_the_file_once(world: World, step: str, m
     world.assert_taken_once()
 
 
-def test_a_restart_during_the_transfer_fails_the_file_until_it_is_sent_again(world: World) -> None:
+def test_a_restart_during_the_transfer_lets_it_be_sent_again(world: World) -> None:
     killed = world.service()
     progress = killed.submit(header(), chunks())
     next(progress)
     with closing(world.service()) as service:
         service.resume_unfinished()
         wait_until_idle(service)
+        assert world.only_upload().state is UploadState.RECEIVING
+        send(service)
+    world.assert_taken_once()
+
+
+def test_a_restart_before_the_first_byte_fails_the_file_until_it_is_sent_again(world: World) -> None:
+    world.offline.begin_upload(
+        Upload("id", "key", "a.csv", "features", "csv", header().sha256, len(FILE), UploadState.RECEIVING)
+    )
+    with closing(world.service()) as service:
+        service.resume_unfinished()
+        wait_until_idle(service)
         assert world.only_upload().state is UploadState.FAILED
         assert "transfer was cut off" in world.only_upload().error
-        assert world.spooled() == []
         send(service)
     world.assert_taken_once()
 
@@ -638,25 +521,3 @@ def test_a_row_whose_feature_function_fails_is_rejected_with_its_line(world: Wor
 def test_an_unknown_source_is_not_found(world: World) -> None:
     with closing(world.service()) as service:
         assert isinstance(error_of(service, source="nothing"), NotFound)
-
-
-@pytest.fixture
-def done_but_spooled(world: World) -> World:
-    """A file whose gateway died after DONE, before it removed what was spooled."""
-    with closing(world.service()) as service:
-        send(service)
-    (Path(world.config.spool) / world.only_upload().upload_id).write_bytes(FILE)
-    return world
-
-
-def test_a_done_file_that_is_still_spooled_is_told_as_done(done_but_spooled: World) -> None:
-    with closing(done_but_spooled.service()) as service:
-        assert send(service)[-1].upload.state is UploadState.DONE
-    done_but_spooled.assert_taken_once()
-
-
-def test_a_start_removes_what_is_spooled_of_a_done_file(done_but_spooled: World) -> None:
-    with closing(done_but_spooled.service()) as service:
-        service.resume_unfinished()
-    assert done_but_spooled.spooled() == []
-    done_but_spooled.assert_taken_once()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
+
+from cluster.ingest.files.unpack import Source
 
 #: How much of a record that is too long is kept for the quarantine.
 KEPT_OF_TOO_LARGE = 1024
@@ -34,19 +34,18 @@ class Bounds:
     line_ends: bytes
 
 
-def blocks(file: Path, start: int, bounds: Bounds) -> Generator[Block, int, None]:
-    """Yield the file from `start` on in blocks of about `piece_bytes`.
+def blocks(file: Source, start: int, bounds: Bounds) -> Generator[Block, int, None]:
+    """Yield the file from `start` on in blocks of about `piece_bytes`, and let go of it.
 
     The receiver sends the number of bytes that it used of each block; the rest comes again in front of the next. A
     block of which nothing is used grows up to the longest record with its line end; what is longer is `too_large`.
     """
-    with file.open("rb") as handle:
-        size = handle.seek(0, 2)
-        handle.seek(start)
+    with file as handle:
+        handle.skip(start)
         rest = b""
-        while rest or handle.tell() < size:
+        while rest or not handle.at_end():
             data = rest + handle.read(max(bounds.piece_bytes - len(rest), min(_MIN_READ, bounds.piece_bytes), len(rest)))
-            last = handle.tell() >= size
+            last = handle.at_end()
             used = yield Block(data, last)
             if last:
                 return
@@ -56,7 +55,7 @@ def blocks(file: Path, start: int, bounds: Bounds) -> Generator[Block, int, None
                 yield Block(data[:KEPT_OF_TOO_LARGE], too_large=True)
 
 
-def _skip_line(handle: BinaryIO, data: bytes, line_ends: bytes) -> bytes:
+def _skip_line(handle: Source, data: bytes, line_ends: bytes) -> bytes:
     """Read to the end of the line that `data` starts; return what came behind it."""
     while data:
         if ends := [at for end in line_ends if (at := data.find(end)) >= 0]:

@@ -17,7 +17,7 @@ BROKEN_ROWS = frozenset({Reason.MALFORMED_ROW, Reason.INVALID_UTF8, Reason.TOO_L
 #: Columns that take more are not kept. What is kept has at least a delimiter for each of them, so it grows with the piece.
 MOST_BYTES = 4096
 
-_COLUMNS, _DELIMITER = "csv-columns", "csv-delimiter"
+_COLUMNS, _DELIMITER, _NULL = "csv-columns", "csv-delimiter", "csv-null"
 
 
 def around(piece: Piece) -> Headers:
@@ -25,7 +25,10 @@ def around(piece: Piece) -> Headers:
     if piece.format is not Format.CSV:
         return ()
     columns = json.dumps(piece.columns, ensure_ascii=False).encode()
-    return ((_COLUMNS, columns), (_DELIMITER, piece.delimiter.encode())) if len(columns) <= MOST_BYTES else ()
+    if len(columns) > MOST_BYTES:
+        return ()
+    null = ((_NULL, piece.null.encode()),) if piece.null else ()
+    return ((_COLUMNS, columns), (_DELIMITER, piece.delimiter.encode()), *null)
 
 
 def piece_of(rows: Sequence[bytes], kept: Headers) -> Piece:
@@ -33,4 +36,4 @@ def piece_of(rows: Sequence[bytes], kept: Headers) -> Piece:
     found = dict(kept)
     payload = b"".join(row + b"\n" for row in rows)
     columns, delimiter = tuple(json.loads(found[_COLUMNS])), found[_DELIMITER].decode()
-    return Piece(0, 0, len(rows), Format.CSV, payload, columns, delimiter)
+    return Piece(0, 0, len(rows), Format.CSV, payload, columns, delimiter, null=found.get(_NULL, b"").decode())

@@ -26,7 +26,7 @@ _NO_BOUND = 2**62
 
 @dataclass(frozen=True, slots=True)
 class CsvReader:
-    """Reads pieces of CSV files for one source. Only the empty unquoted field is null."""
+    """Reads pieces of CSV files for one source. Null are the empty unquoted field, and the piece's own text for it."""
 
     layout: Layout
     timestamp_unit: str
@@ -49,7 +49,7 @@ class CsvReader:
         # Unnamed columns, such as a data frame's index, get names that no header can have.
         names = [name or f"\0{index}" for index, name in enumerate(piece.columns)]
         wanted = [column.name for column in self.layout.present(piece.columns)]
-        return parse(payload, names, wanted, piece.delimiter)
+        return parse(payload, names, wanted, piece.delimiter, piece.null)
 
     def _convert(self, texts: dict[str, pa.Array], wrong: WrongTypes) -> dict[str, pa.Array]:
         columns = {}
@@ -89,8 +89,8 @@ class ParsedCsv:
     ragged: list[tuple[int, str]] = field(default_factory=list)
 
 
-def parse(payload: bytes, names: list[str], wanted: list[str], delimiter: str) -> ParsedCsv:
-    """Parse records without a header; `wanted` columns only, all as text."""
+def parse(payload: bytes, names: list[str], wanted: list[str], delimiter: str, null: str = "") -> ParsedCsv:
+    """Parse records without a header; `wanted` columns only, all as text. Unquoted, `null` and nothing are null."""
     if not payload.strip(b"\r\n"):
         return ParsedCsv({name: pa.nulls(0, pa.string()) for name in wanted})
     ragged: list[tuple[int, str]] = []
@@ -109,7 +109,7 @@ def parse(payload: bytes, names: list[str], wanted: list[str], delimiter: str) -
         convert_options=pc.ConvertOptions(
             column_types=dict.fromkeys(wanted, pa.string()),
             include_columns=wanted,
-            null_values=[""],
+            null_values=["", null],
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
             check_utf8=False,

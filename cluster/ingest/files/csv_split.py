@@ -12,6 +12,7 @@ from cluster.ingest.files.csv_records import Dialect, record_pattern, scan
 from cluster.ingest.files.piece import Format, Piece, SplitOptions
 from cluster.ingest.files.sniff import BOM
 from cluster.ingest.files.text_split import TextSplitter
+from cluster.ingest.files.unpack import opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +34,15 @@ def split_csv(file: Path, options: SplitOptions) -> Iterator[Piece]:
 
 def read_header(file: Path, options: SplitOptions) -> Header:
     """Return the first record of the file that is not blank; raise BadFile when it cannot be a header."""
-    with file.open("rb") as handle:
+    with opened(file, options) as handle:
         head = handle.read(options.max_record_bytes + len(b"\r\n"))
     start = len(BOM) if head.startswith(BOM) else 0
     start += len(head[start:]) - len(head[start:].lstrip(b"\r\n"))
     match = record_pattern(options.delimiter).match(head, start)
     end = match.end() if match else start
     if end - start > options.max_record_bytes:
-        raise BadFile(f"the CSV file's header is longer than {options.max_record_bytes} bytes: is this a CSV file?")
+        limit = f"{options.max_record_bytes} bytes (ingest.max_record_bytes)"
+        raise BadFile(f"the CSV file's header is longer than {limit}: is this a CSV file?")
     if end == start or (end < len(head) and head[end] not in b"\r\n"):
         raise BadFile("the header, the CSV file's first line, is missing or has misplaced quotes: write the column names there")
     return Header(_names(head[start:end], options.delimiter), end)

@@ -13,13 +13,14 @@ from cluster.ingest.files.lines import Spans, lines
 from cluster.ingest.files.piece import Format, Piece, SplitOptions
 from cluster.ingest.files.sniff import BOM
 from cluster.ingest.files.text_split import TextSplitter
+from cluster.ingest.files.unpack import opened
 
 BLANKS = b" \t\r"
 
 
 def split_jsonl(file: Path, options: SplitOptions) -> Iterator[Piece]:
     """Yield the pieces of a JSON Lines file."""
-    with file.open("rb") as handle:
+    with opened(file, options) as handle:
         start = len(BOM) if handle.read(len(BOM)) == BOM else 0
     return TextSplitter(Format.JSONL, options).split(file, start, scan_lines)
 

@@ -23,14 +23,28 @@ class Format(StrEnum):
     JSONL = "jsonl"
 
 
+class Compression(StrEnum):
+    """How a file's bytes are packed as a whole."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    ZSTD = "zstd"
+
+
 @dataclass(frozen=True, slots=True)
 class SplitOptions:
-    """What splitting has to know beside the file: the source's columns, and the bounds."""
+    """What splitting has to know beside the file: the source's columns, the bounds, and how the bytes are to be read.
+
+    `null` is an unquoted text that stands for no value in a CSV, as the empty field always does.
+    """
 
     layout: Layout
     piece_bytes: int
     max_record_bytes: int
     delimiter: str = ","
+    null: str = ""
+    compression: Compression = Compression.NONE
+    max_unpacked_bytes: int = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +64,7 @@ class Piece:
     columns: tuple[str, ...] = ()
     delimiter: str = ","
     faults: tuple[Rejected, ...] = ()
+    null: str = ""
 
     def positions(self) -> NDArray[np.int64]:
         """Return the row numbers of the rows in `payload`."""

@@ -5,15 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from cluster.errors import BadFile
-from cluster.ingest.files.piece import Format
+from cluster.ingest.files.piece import Compression, Format, SplitOptions
+from cluster.ingest.files.unpack import opened
 
 BOM = b"\xef\xbb\xbf"
 PARQUET_MAGIC = b"PAR1"
 _MIN_PARQUET = 12  # two magics and the length of the footer
 
+_PACKED = {Compression.GZIP: b"\x1f\x8b", Compression.ZSTD: b"\x28\xb5\x2f\xfd"}
+_SKIPPABLE = tuple(bytes([0x50 + n, 0x2A, 0x4D, 0x18]) for n in range(16))  # a Zstandard frame without data may come first
+_HEAD_BYTES = 16
 _OTHERS = {
-    b"\x1f\x8b": "gzip: unpack it first",
-    b"\x28\xb5\x2f\xfd": "zstd: unpack it first",
+    _PACKED[Compression.GZIP]: "gzip: unpack it first",
+    _PACKED[Compression.ZSTD]: "zstd: unpack it first",
     b"BZh": "bzip2: unpack it first",
     b"\xfd7zXZ": "xz: unpack it first",
     b"PK\x03\x04": "a zip archive or spreadsheet: unpack it, or save it as CSV",
@@ -24,19 +28,38 @@ _OTHERS = {
 }
 
 
-def check_is(file: Path, format_: Format) -> None:
-    """Raise BadFile when `file` is empty or plainly not of the format that it was sent as."""
+def check_is(file: Path, format_: Format, options: SplitOptions) -> None:
+    """Raise BadFile when `file` is empty or plainly not of the format, or not packed in the way, that it was sent as."""
     size = file.stat().st_size
     if size == 0:
         raise BadFile("the file is empty (0 bytes): send a file with at least a header or one row")
+    if options.compression is not Compression.NONE:
+        _check_text(_unpacked_head(file, options), format_)
+        return
     with file.open("rb") as handle:
-        head = handle.read(16)
+        head = handle.read(_HEAD_BYTES)
         handle.seek(max(0, size - len(PARQUET_MAGIC)))
         tail = handle.read()
     if format_ is Format.PARQUET:
         _check_parquet(head, tail, size)
     else:
         _check_text(head, format_)
+
+
+def _unpacked_head(file: Path, options: SplitOptions) -> bytes:
+    with file.open("rb") as handle:
+        head = handle.read(_HEAD_BYTES)
+    is_zstd = options.compression is Compression.ZSTD
+    if not head.startswith((_PACKED[options.compression], *(_SKIPPABLE if is_zstd else ()))):
+        found = next((f"packed with {name}" for name, magic in _PACKED.items() if head.startswith(magic)), "not packed so")
+        raise BadFile(
+            f"the file was sent with compression {options.compression}, but it is {found}: name the right compression"
+        )
+    with opened(file, options) as source:
+        unpacked = source.read(_HEAD_BYTES)
+    if not unpacked:
+        raise BadFile("the file is empty once it is unpacked: send a file with at least a header or one row")
+    return unpacked
 
 
 def _check_parquet(head: bytes, tail: bytes, size: int) -> None:
@@ -50,6 +73,9 @@ def _check_parquet(head: bytes, tail: bytes, size: int) -> None:
 def _check_text(head: bytes, format_: Format) -> None:
     if head.startswith(PARQUET_MAGIC):
         raise BadFile(f"the file is Parquet but was sent as {format_}: name the right format")
+    for name, magic in _PACKED.items():
+        if head.startswith(magic):
+            raise BadFile(f"the file is not {format_} but {name}: send it with compression {name}, or unpack it first")
     if named := _named(head):
         raise BadFile(f"the file is not {format_} but {named}")
     if format_ is Format.CSV and head.removeprefix(BOM).lstrip().startswith(b"{"):

@@ -13,6 +13,7 @@ from cluster.ingest.files.blocks import KEPT_OF_TOO_LARGE, Bounds, blocks
 from cluster.ingest.files.csv_records import CsvScan
 from cluster.ingest.files.lines import Spans
 from cluster.ingest.files.piece import MAX_PIECE_ROWS, Format, Piece, SplitOptions
+from cluster.ingest.files.unpack import opened
 from cluster.records import Reason, Rejected
 
 #: `scan(block, last)` finds the records that a block holds completely.
@@ -34,7 +35,8 @@ class TextSplitter:
     def split(self, file: Path, start: int, scan: Scan) -> Iterator[Piece]:
         """Yield the pieces of `file` from byte `start` on."""
         line_ends = b"\r\n" if self.format is Format.CSV else b"\n"
-        source = blocks(file, start, Bounds(self.options.piece_bytes, self.options.max_record_bytes, line_ends))
+        bounds = Bounds(self.options.piece_bytes, self.options.max_record_bytes, line_ends)
+        source = blocks(opened(file, self.options), start, bounds)
         block = next(source, None)
         while block is not None:
             if block.too_large:
@@ -58,7 +60,8 @@ class TextSplitter:
             yield self._piece(without(block, records, bad), len(records), faults)
 
     def _piece(self, payload: bytes, rows: int, faults: tuple[Rejected, ...]) -> Piece:
-        piece = Piece(self._number, self._row, rows, self.format, payload, self.columns, self.options.delimiter, faults)
+        columns, options = self.columns, self.options
+        piece = Piece(self._number, self._row, rows, self.format, payload, columns, options.delimiter, faults, options.null)
         self._number += 1
         self._row += rows
         return piece
@@ -70,7 +73,8 @@ class TextSplitter:
         return Rejected(self._row + index, Reason.MALFORMED_ROW, _OPEN_QUOTE, text)
 
     def _too_large(self, position: int, text: bytes) -> Rejected:
-        detail = f"longer than {self.options.max_record_bytes} bytes; the first {KEPT_OF_TOO_LARGE} are kept"
+        limit = f"{self.options.max_record_bytes} bytes (ingest.max_record_bytes)"
+        detail = f"longer than {limit}; the first {KEPT_OF_TOO_LARGE} are kept"
         return Rejected(position, Reason.TOO_LARGE, detail, text[:KEPT_OF_TOO_LARGE])
 
 

@@ -111,8 +111,20 @@ class OnlineStatus(_message.Message):
     entities_total: int
     def __init__(self, state: _Optional[str] = ..., note: _Optional[str] = ..., entities_done: _Optional[int] = ..., entities_total: _Optional[int] = ...) -> None: ...
 
+class SpoolStatus(_message.Message):
+    __slots__ = ("bytes", "budget_bytes", "files", "receiving")
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    RECEIVING_FIELD_NUMBER: _ClassVar[int]
+    bytes: int
+    budget_bytes: int
+    files: int
+    receiving: int
+    def __init__(self, bytes: _Optional[int] = ..., budget_bytes: _Optional[int] = ..., files: _Optional[int] = ..., receiving: _Optional[int] = ...) -> None: ...
+
 class GetStatusResponse(_message.Message):
-    __slots__ = ("project", "registry_version", "taken_at_us", "endpoints", "partitions", "limiter", "writer", "uploads", "online")
+    __slots__ = ("project", "registry_version", "taken_at_us", "endpoints", "partitions", "limiter", "writer", "uploads", "online", "spool")
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     REGISTRY_VERSION_FIELD_NUMBER: _ClassVar[int]
     TAKEN_AT_US_FIELD_NUMBER: _ClassVar[int]
@@ -122,6 +134,7 @@ class GetStatusResponse(_message.Message):
     WRITER_FIELD_NUMBER: _ClassVar[int]
     UPLOADS_FIELD_NUMBER: _ClassVar[int]
     ONLINE_FIELD_NUMBER: _ClassVar[int]
+    SPOOL_FIELD_NUMBER: _ClassVar[int]
     project: str
     registry_version: int
     taken_at_us: int
@@ -131,7 +144,8 @@ class GetStatusResponse(_message.Message):
     writer: WriterStatus
     uploads: _containers.RepeatedCompositeFieldContainer[_ingest_pb2.Upload]
     online: OnlineStatus
-    def __init__(self, project: _Optional[str] = ..., registry_version: _Optional[int] = ..., taken_at_us: _Optional[int] = ..., endpoints: _Optional[_Union[Endpoints, _Mapping]] = ..., partitions: _Optional[_Iterable[_Union[PartitionStatus, _Mapping]]] = ..., limiter: _Optional[_Union[LimiterStatus, _Mapping]] = ..., writer: _Optional[_Union[WriterStatus, _Mapping]] = ..., uploads: _Optional[_Iterable[_Union[_ingest_pb2.Upload, _Mapping]]] = ..., online: _Optional[_Union[OnlineStatus, _Mapping]] = ...) -> None: ...
+    spool: SpoolStatus
+    def __init__(self, project: _Optional[str] = ..., registry_version: _Optional[int] = ..., taken_at_us: _Optional[int] = ..., endpoints: _Optional[_Union[Endpoints, _Mapping]] = ..., partitions: _Optional[_Iterable[_Union[PartitionStatus, _Mapping]]] = ..., limiter: _Optional[_Union[LimiterStatus, _Mapping]] = ..., writer: _Optional[_Union[WriterStatus, _Mapping]] = ..., uploads: _Optional[_Iterable[_Union[_ingest_pb2.Upload, _Mapping]]] = ..., online: _Optional[_Union[OnlineStatus, _Mapping]] = ..., spool: _Optional[_Union[SpoolStatus, _Mapping]] = ...) -> None: ...
 
 class RunSqlRequest(_message.Message):
     __slots__ = ("statement",)

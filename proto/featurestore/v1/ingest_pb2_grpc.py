@@ -50,6 +50,26 @@ class IngestServiceStub:
                 request_serializer=featurestore_dot_v1_dot_ingest__pb2.ListUploadsRequest.SerializeToString,
                 response_deserializer=featurestore_dot_v1_dot_ingest__pb2.ListUploadsResponse.FromString,
                 _registered_method=True)
+        self.WatchUpload = channel.unary_stream(
+                '/featurestore.v1.IngestService/WatchUpload',
+                request_serializer=featurestore_dot_v1_dot_ingest__pb2.WatchUploadRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_ingest__pb2.WatchUploadResponse.FromString,
+                _registered_method=True)
+        self.CancelUpload = channel.unary_unary(
+                '/featurestore.v1.IngestService/CancelUpload',
+                request_serializer=featurestore_dot_v1_dot_ingest__pb2.CancelUploadRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_ingest__pb2.CancelUploadResponse.FromString,
+                _registered_method=True)
+        self.RetryUpload = channel.unary_unary(
+                '/featurestore.v1.IngestService/RetryUpload',
+                request_serializer=featurestore_dot_v1_dot_ingest__pb2.RetryUploadRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_ingest__pb2.RetryUploadResponse.FromString,
+                _registered_method=True)
+        self.CheckFile = channel.stream_stream(
+                '/featurestore.v1.IngestService/CheckFile',
+                request_serializer=featurestore_dot_v1_dot_ingest__pb2.CheckFileRequest.SerializeToString,
+                response_deserializer=featurestore_dot_v1_dot_ingest__pb2.CheckFileResponse.FromString,
+                _registered_method=True)
 
 
 class IngestServiceServicer:
@@ -59,10 +79,11 @@ class IngestServiceServicer:
     def UploadFile(self, request_iterator, context):
         """Sends one file and follows it until it is done.
 
-        The client sends a header, then the bytes in chunks of 256 KiB, and closes its side. The server streams progress;
-        the last answer carries the state DONE or FAILED. Work on a file goes on when the client goes away after the last
-        chunk: ask GetUpload. The same bytes under the same idempotency key are taken once: a repeat is answered with the
-        first upload's state, and a broken transfer is repaired by sending it again.
+        The client sends a header, then the bytes in chunks of 256 KiB, and closes its side. The server streams progress, and
+        the first answer comes before the first chunk; the last one carries the state DONE, FAILED or CANCELLED. Work on a file
+        goes on when the client goes away after the last chunk: ask GetUpload, or WatchUpload. The same bytes under the same
+        idempotency key are taken once: a repeat is answered with the first upload's state. A transfer that was cut goes on
+        where it stopped, for as long as the server keeps its beginning: see `resume`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -77,6 +98,36 @@ class IngestServiceServicer:
 
     def ListUploads(self, request, context):
         """Lists files, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchUpload(self, request, context):
+        """Follows a file until it is DONE, FAILED or CANCELLED, whoever sent it. NOT_FOUND for an unknown id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelUpload(self, request, context):
+        """Stops a file of which nothing is in history yet, and stores nothing of it. A file that is CANCELLED already is
+        answered with its state; FAILED_PRECONDITION for one that is COMMITTED, DONE or FAILED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryUpload(self, request, context):
+        """Works on a FAILED or CANCELLED file again, from the bytes that the server kept, under the definitions in force.
+        FAILED_PRECONDITION when it did not fail, or when its bytes are gone: send the file again then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckFile(self, request_iterator, context):
+        """Sends a file as UploadFile does, and says what would become of its rows. Nothing is stored. `resume` is ignored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,6 +150,26 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.ListUploads,
                     request_deserializer=featurestore_dot_v1_dot_ingest__pb2.ListUploadsRequest.FromString,
                     response_serializer=featurestore_dot_v1_dot_ingest__pb2.ListUploadsResponse.SerializeToString,
+            ),
+            'WatchUpload': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchUpload,
+                    request_deserializer=featurestore_dot_v1_dot_ingest__pb2.WatchUploadRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_ingest__pb2.WatchUploadResponse.SerializeToString,
+            ),
+            'CancelUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelUpload,
+                    request_deserializer=featurestore_dot_v1_dot_ingest__pb2.CancelUploadRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_ingest__pb2.CancelUploadResponse.SerializeToString,
+            ),
+            'RetryUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryUpload,
+                    request_deserializer=featurestore_dot_v1_dot_ingest__pb2.RetryUploadRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_ingest__pb2.RetryUploadResponse.SerializeToString,
+            ),
+            'CheckFile': grpc.stream_stream_rpc_method_handler(
+                    servicer.CheckFile,
+                    request_deserializer=featurestore_dot_v1_dot_ingest__pb2.CheckFileRequest.FromString,
+                    response_serializer=featurestore_dot_v1_dot_ingest__pb2.CheckFileResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -183,6 +254,114 @@ class IngestService:
             '/featurestore.v1.IngestService/ListUploads',
             featurestore_dot_v1_dot_ingest__pb2.ListUploadsRequest.SerializeToString,
             featurestore_dot_v1_dot_ingest__pb2.ListUploadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/featurestore.v1.IngestService/WatchUpload',
+            featurestore_dot_v1_dot_ingest__pb2.WatchUploadRequest.SerializeToString,
+            featurestore_dot_v1_dot_ingest__pb2.WatchUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featurestore.v1.IngestService/CancelUpload',
+            featurestore_dot_v1_dot_ingest__pb2.CancelUploadRequest.SerializeToString,
+            featurestore_dot_v1_dot_ingest__pb2.CancelUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featurestore.v1.IngestService/RetryUpload',
+            featurestore_dot_v1_dot_ingest__pb2.RetryUploadRequest.SerializeToString,
+            featurestore_dot_v1_dot_ingest__pb2.RetryUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckFile(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/featurestore.v1.IngestService/CheckFile',
+            featurestore_dot_v1_dot_ingest__pb2.CheckFileRequest.SerializeToString,
+            featurestore_dot_v1_dot_ingest__pb2.CheckFileResponse.FromString,
             options,
             channel_credentials,
             insecure,

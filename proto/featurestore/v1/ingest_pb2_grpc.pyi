@@ -40,15 +40,28 @@ class IngestServiceStub:
     UploadFile: _grpc.StreamStreamMultiCallable[_ingest_pb2.UploadFileRequest, _ingest_pb2.UploadFileResponse]
     """Sends one file and follows it until it is done.
 
-    The client sends a header, then the bytes in chunks of 256 KiB, and closes its side. The server streams progress;
-    the last answer carries the state DONE or FAILED. Work on a file goes on when the client goes away after the last
-    chunk: ask GetUpload. The same bytes under the same idempotency key are taken once: a repeat is answered with the
-    first upload's state, and a broken transfer is repaired by sending it again.
+    The client sends a header, then the bytes in chunks of 256 KiB, and closes its side. The server streams progress, and
+    the first answer comes before the first chunk; the last one carries the state DONE, FAILED or CANCELLED. Work on a file
+    goes on when the client goes away after the last chunk: ask GetUpload, or WatchUpload. The same bytes under the same
+    idempotency key are taken once: a repeat is answered with the first upload's state. A transfer that was cut goes on
+    where it stopped, for as long as the server keeps its beginning: see `resume`.
     """
     GetUpload: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.GetUploadRequest, _ingest_pb2.GetUploadResponse]
     """Says how far a file got. NOT_FOUND for an unknown id."""
     ListUploads: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.ListUploadsRequest, _ingest_pb2.ListUploadsResponse]
     """Lists files, newest first."""
+    WatchUpload: _grpc.UnaryStreamMultiCallable[_ingest_pb2.WatchUploadRequest, _ingest_pb2.WatchUploadResponse]
+    """Follows a file until it is DONE, FAILED or CANCELLED, whoever sent it. NOT_FOUND for an unknown id."""
+    CancelUpload: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.CancelUploadRequest, _ingest_pb2.CancelUploadResponse]
+    """Stops a file of which nothing is in history yet, and stores nothing of it. A file that is CANCELLED already is
+    answered with its state; FAILED_PRECONDITION for one that is COMMITTED, DONE or FAILED.
+    """
+    RetryUpload: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.RetryUploadRequest, _ingest_pb2.RetryUploadResponse]
+    """Works on a FAILED or CANCELLED file again, from the bytes that the server kept, under the definitions in force.
+    FAILED_PRECONDITION when it did not fail, or when its bytes are gone: send the file again then.
+    """
+    CheckFile: _grpc.StreamStreamMultiCallable[_ingest_pb2.CheckFileRequest, _ingest_pb2.CheckFileResponse]
+    """Sends a file as UploadFile does, and says what would become of its rows. Nothing is stored. `resume` is ignored."""
 
 @_typing.type_check_only
 class IngestServiceAsyncStub(IngestServiceStub):
@@ -58,15 +71,28 @@ class IngestServiceAsyncStub(IngestServiceStub):
     UploadFile: _aio.StreamStreamMultiCallable[_ingest_pb2.UploadFileRequest, _ingest_pb2.UploadFileResponse]  # type: ignore[assignment]
     """Sends one file and follows it until it is done.
 
-    The client sends a header, then the bytes in chunks of 256 KiB, and closes its side. The server streams progress;
-    the last answer carries the state DONE or FAILED. Work on a file goes on when the client goes away after the last
-    chunk: ask GetUpload. The same bytes under the same idempotency key are taken once: a repeat is answered with the
-    first upload's state, and a broken transfer is repaired by sending it again.
+    The client sends a header, then the bytes in chunks of 256 KiB, and closes its side. The server streams progress, and
+    the first answer comes before the first chunk; the last one carries the state DONE, FAILED or CANCELLED. Work on a file
+    goes on when the client goes away after the last chunk: ask GetUpload, or WatchUpload. The same bytes under the same
+    idempotency key are taken once: a repeat is answered with the first upload's state. A transfer that was cut goes on
+    where it stopped, for as long as the server keeps its beginning: see `resume`.
     """
     GetUpload: _aio.UnaryUnaryMultiCallable[_ingest_pb2.GetUploadRequest, _ingest_pb2.GetUploadResponse]  # type: ignore[assignment]
     """Says how far a file got. NOT_FOUND for an unknown id."""
     ListUploads: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ListUploadsRequest, _ingest_pb2.ListUploadsResponse]  # type: ignore[assignment]
     """Lists files, newest first."""
+    WatchUpload: _aio.UnaryStreamMultiCallable[_ingest_pb2.WatchUploadRequest, _ingest_pb2.WatchUploadResponse]  # type: ignore[assignment]
+    """Follows a file until it is DONE, FAILED or CANCELLED, whoever sent it. NOT_FOUND for an unknown id."""
+    CancelUpload: _aio.UnaryUnaryMultiCallable[_ingest_pb2.CancelUploadRequest, _ingest_pb2.CancelUploadResponse]  # type: ignore[assignment]
+    """Stops a file of which nothing is in history yet, and stores nothing of it. A file that is CANCELLED already is
+    answered with its state; FAILED_PRECONDITION for one that is COMMITTED, DONE or FAILED.
+    """
+    RetryUpload: _aio.UnaryUnaryMultiCallable[_ingest_pb2.RetryUploadRequest, _ingest_pb2.RetryUploadResponse]  # type: ignore[assignment]
+    """Works on a FAILED or CANCELLED file again, from the bytes that the server kept, under the definitions in force.
+    FAILED_PRECONDITION when it did not fail, or when its bytes are gone: send the file again then.
+    """
+    CheckFile: _aio.StreamStreamMultiCallable[_ingest_pb2.CheckFileRequest, _ingest_pb2.CheckFileResponse]  # type: ignore[assignment]
+    """Sends a file as UploadFile does, and says what would become of its rows. Nothing is stored. `resume` is ignored."""
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     """Files as an entrance: the rows of a file go through the same feature code as the records of a stream."""
@@ -79,10 +105,11 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_ingest_pb2.UploadFileResponse], _abc.AsyncIterator[_ingest_pb2.UploadFileResponse]]:
         """Sends one file and follows it until it is done.
 
-        The client sends a header, then the bytes in chunks of 256 KiB, and closes its side. The server streams progress;
-        the last answer carries the state DONE or FAILED. Work on a file goes on when the client goes away after the last
-        chunk: ask GetUpload. The same bytes under the same idempotency key are taken once: a repeat is answered with the
-        first upload's state, and a broken transfer is repaired by sending it again.
+        The client sends a header, then the bytes in chunks of 256 KiB, and closes its side. The server streams progress, and
+        the first answer comes before the first chunk; the last one carries the state DONE, FAILED or CANCELLED. Work on a file
+        goes on when the client goes away after the last chunk: ask GetUpload, or WatchUpload. The same bytes under the same
+        idempotency key are taken once: a repeat is answered with the first upload's state. A transfer that was cut goes on
+        where it stopped, for as long as the server keeps its beginning: see `resume`.
         """
 
     @_abc_1.abstractmethod
@@ -100,5 +127,41 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_pb2.ListUploadsResponse, _abc.Awaitable[_ingest_pb2.ListUploadsResponse]]:
         """Lists files, newest first."""
+
+    @_abc_1.abstractmethod
+    def WatchUpload(
+        self,
+        request: _ingest_pb2.WatchUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ingest_pb2.WatchUploadResponse], _abc.AsyncIterator[_ingest_pb2.WatchUploadResponse]]:
+        """Follows a file until it is DONE, FAILED or CANCELLED, whoever sent it. NOT_FOUND for an unknown id."""
+
+    @_abc_1.abstractmethod
+    def CancelUpload(
+        self,
+        request: _ingest_pb2.CancelUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.CancelUploadResponse, _abc.Awaitable[_ingest_pb2.CancelUploadResponse]]:
+        """Stops a file of which nothing is in history yet, and stores nothing of it. A file that is CANCELLED already is
+        answered with its state; FAILED_PRECONDITION for one that is COMMITTED, DONE or FAILED.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryUpload(
+        self,
+        request: _ingest_pb2.RetryUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.RetryUploadResponse, _abc.Awaitable[_ingest_pb2.RetryUploadResponse]]:
+        """Works on a FAILED or CANCELLED file again, from the bytes that the server kept, under the definitions in force.
+        FAILED_PRECONDITION when it did not fail, or when its bytes are gone: send the file again then.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckFile(
+        self,
+        request_iterator: _MaybeAsyncIterator[_ingest_pb2.CheckFileRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ingest_pb2.CheckFileResponse], _abc.AsyncIterator[_ingest_pb2.CheckFileResponse]]:
+        """Sends a file as UploadFile does, and says what would become of its rows. Nothing is stored. `resume` is ignored."""
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
