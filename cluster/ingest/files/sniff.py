@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from cluster.errors import BadFile
@@ -9,7 +10,15 @@ from cluster.ingest.files.piece import Format
 
 BOM = b"\xef\xbb\xbf"
 PARQUET_MAGIC = b"PAR1"
+_ENCRYPTED_PARQUET_MAGIC = b"PARE"
 _MIN_PARQUET = 12  # two magics and the length of the footer
+_HEAD_BYTES = 64 * 1024
+
+#: One JSON document where JSON Lines belong: nothing but that starts like this, so that a bad first row is left to be rejected.
+_DOCUMENTS = {
+    "an array": re.compile(rb"\[\s*\{(?:[ \t\r]*\n|[^\n]*,[ \t\r]*\n|[^\n]*(?:\n\s*+\]?\s*+)?\Z)"),
+    "an object over several lines": re.compile(rb"\{[ \t\r]*\n\s*\""),
+}
 
 _OTHERS = {
     b"\x1f\x8b": "gzip: unpack it first",
@@ -21,6 +30,8 @@ _OTHERS = {
     b"\xfe\xff": "UTF-16 text: save it as UTF-8",
     b"ARROW1": "an Arrow file: write it as Parquet",
     b"ORC": "ORC: write it as Parquet",
+    b"{\0": "UTF-16 text: save it as UTF-8",
+    b"\0{": "UTF-16 text: save it as UTF-8",
 }
 
 
@@ -30,7 +41,7 @@ def check_is(file: Path, format_: Format) -> None:
     if size == 0:
         raise BadFile("the file is empty (0 bytes): send a file with at least a header or one row")
     with file.open("rb") as handle:
-        head = handle.read(16)
+        head = handle.read(_HEAD_BYTES)
         handle.seek(max(0, size - len(PARQUET_MAGIC)))
         tail = handle.read()
     if format_ is Format.PARQUET:
@@ -40,6 +51,8 @@ def check_is(file: Path, format_: Format) -> None:
 
 
 def _check_parquet(head: bytes, tail: bytes, size: int) -> None:
+    if head.startswith(_ENCRYPTED_PARQUET_MAGIC):
+        raise BadFile("the Parquet file is encrypted: write it without encryption and send it again")
     if not head.startswith(PARQUET_MAGIC):
         what = _named(head) or "perhaps CSV or JSON Lines"
         raise BadFile(f"the file is not Parquet but {what}; it was sent as parquet: name the right format")
@@ -54,7 +67,13 @@ def _check_text(head: bytes, format_: Format) -> None:
         raise BadFile(f"the file is not {format_} but {named}")
     if format_ is Format.CSV and head.removeprefix(BOM).lstrip().startswith(b"{"):
         raise BadFile("the file looks like JSON Lines but was sent as csv: name the right format")
+    if format_ is Format.JSONL and (document := _document(head.removeprefix(BOM).lstrip())):
+        raise BadFile(f"the file is {document} of JSON, not JSON Lines: write each record as an object on a line of its own")
 
 
 def _named(head: bytes) -> str | None:
     return next((name for magic, name in _OTHERS.items() if head.startswith(magic)), None)
+
+
+def _document(head: bytes) -> str | None:
+    return next((name for name, start in _DOCUMENTS.items() if start.match(head)), None)
