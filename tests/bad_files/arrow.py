@@ -219,7 +219,7 @@ _DAMAGED = Failed("damaged and cannot be read")
 FILES: list[tuple[str, bytes, Done | Failed]] = [
     ("no row groups", _without_groups(), Done()),
     ("no rows", parquet(pa.table(columns()).slice(0, 0)), Done()),
-    ("empty row groups between", parquet(_many(), row_group_size=7), Done(good_rows("features", range(500)))),
+    ("many row groups", parquet(_many(), row_group_size=7), Done(good_rows("features", range(500)))),
     ("a column twice", _named("value"), Failed("more than one column 'value'")),
     ("a column without a name", _named(""), ALL),
     ("no such column", parquet({"entity_id": pa.array(["u"])}), Failed("no column 'feature_name', 'value', 'event_timestamp'")),

@@ -164,7 +164,7 @@ def cases() -> Iterator[Case]:
             lines[BAD_AT] = line
             content = csv(lines, end=end)
             yield Case(f"csv-{name}:{reason}:{number}", "csv", content, _done("features", reason, line))
-    json_lines = [*JSON_LINES, *((reason, source, _with(source, *what)) for reason, source, *what in JSON_VALUES)]
+    json_lines = [*JSON_LINES, *((reason, source, _with(source, name, text)) for reason, source, name, text in JSON_VALUES)]
     for number, (reason, source, line) in enumerate(json_lines):
         lines = [json_line(good(source, n)) for n in range(COUNT)]
         lines[BAD_AT] = line
