@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cluster.errors import BadFile
@@ -13,6 +14,8 @@ from cluster.ingest.files.piece import Format, Piece, SplitOptions
 from cluster.ingest.files.sniff import BOM
 from cluster.ingest.files.text_split import TextSplitter
 from cluster.ingest.files.unpack import opened
+
+_DELIMITERS = {",": "a comma", ";": "a semicolon", "|": "a bar", "\t": "a tab"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,10 @@ class Header:
 def split_csv(file: Path, options: SplitOptions) -> Iterator[Piece]:
     """Yield the pieces of a CSV file; raise BadFile when its header does not fit the source."""
     header = read_header(file, options)
-    options.layout.check(header.columns)
+    try:
+        options.layout.check(header.columns)
+    except BadFile as error:
+        raise BadFile(f"{error}{_other_delimiter(file, options)}") from None
     dialect = Dialect(options.delimiter, len(header.columns), options.max_record_bytes)
     splitter = TextSplitter(Format.CSV, options, header.columns)
     return splitter.split(file, header.end, lambda block, last: scan(block, dialect, last=last))
@@ -46,6 +52,15 @@ def read_header(file: Path, options: SplitOptions) -> Header:
     if end == start or (end < len(head) and head[end] not in b"\r\n"):
         raise BadFile("the header, the CSV file's first line, is missing or has misplaced quotes: write the column names there")
     return Header(_names(head[start:end], options.delimiter), end)
+
+
+def _other_delimiter(file: Path, options: SplitOptions) -> str:
+    """Return a hint when another delimiter would find the columns that the source wants."""
+    for mark, name in _DELIMITERS.items():
+        with suppress(BadFile):
+            options.layout.check(read_header(file, replace(options, delimiter=mark)).columns)
+            return f"; it would have them with {name} as the delimiter: name that in the options"
+    return ""
 
 
 def _names(line: bytes, delimiter: str) -> tuple[str, ...]:

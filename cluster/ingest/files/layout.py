@@ -97,7 +97,9 @@ def layout_of(source: AnySource) -> Layout:
 
 
 def _near(missing: Sequence[str], others: Sequence[str]) -> str:
-    pairs = [(name, close) for name in missing for close in difflib.get_close_matches(name, others, n=1)]
+    folded = {other.casefold(): other for other in others}
+    found = {name: difflib.get_close_matches(name.casefold(), folded, n=1) for name in missing}
+    pairs = [(name, folded[close]) for name, closest in found.items() for close in closest]
     return "".join(f"; '{close[:_SHOWN_CHARACTERS]}' looks like '{name}'" for name, close in pairs)
 
 

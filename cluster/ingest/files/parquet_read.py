@@ -41,8 +41,9 @@ class ParquetReader:
                 wrong.mark(large, Reason.WRONG_TYPE, f"'{column.name}' is larger than a 64-bit integer")
                 found = pc.if_else(pa.array(large), pa.scalar(None, found.type), found)
             columns[column.name] = found.cast(_target(column.kind, found.type), safe=False)
+        every = piece.positions()
         positions, columns = wrong.good(columns)
-        return Rows(positions, columns, wrong.faults, lambda position: row_json(table, position - piece.first_row))
+        return Rows(positions, columns, wrong.faults, lambda position: row_json(table, int(np.searchsorted(every, position))))
 
 
 def plain(column: pa.ChunkedArray) -> pa.Array:
@@ -63,17 +64,23 @@ def not_utf8(column: pa.Array) -> Mask | None:
     return None
 
 
-def row_json(table: pa.Table, index: int) -> bytes:
-    """Return a row as JSON text."""
-    row = {name: _json_value(table.column(name)[index]) for name in table.column_names}
+def row_json(table: pa.Table | pa.RecordBatch, index: int) -> bytes:
+    """Return a row as JSON text, whatever is in it."""
+    row = {name: _json_value(table.column(name)[index]) for name in table.schema.names}
     return json.dumps(row, default=str, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def _json_value(scalar: pa.Scalar) -> Any:
+    if isinstance(scalar, pa.DictionaryScalar):
+        scalar = scalar.value
+    if pa.types.is_timestamp(scalar.type) and scalar.type.tz:
+        scalar = scalar.cast(pa.timestamp(scalar.type.unit, "UTC"))  # the file's zone may be one that Python does not know
     try:
         value = scalar.as_py()
     except UnicodeDecodeError:
         return scalar.as_buffer().to_pybytes().decode(errors="backslashreplace")
+    except (OverflowError, ValueError):  # beyond Python's years; as text, for a replay would read a number in the source's unit
+        return f"{scalar.value} {scalar.type}"
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from cluster.errors import BadFile
@@ -10,11 +11,18 @@ from cluster.ingest.files.unpack import opened
 
 BOM = b"\xef\xbb\xbf"
 PARQUET_MAGIC = b"PAR1"
+_ENCRYPTED_PARQUET_MAGIC = b"PARE"
 _MIN_PARQUET = 12  # two magics and the length of the footer
+_HEAD_BYTES = 64 * 1024
+
+#: One JSON document where JSON Lines belong: nothing but that starts like this, so that a bad first row is left to be rejected.
+_DOCUMENTS = {
+    "an array": re.compile(rb"\[\s*\{(?:[ \t\r]*\n|[^\n]*,[ \t\r]*\n|[^\n]*(?:\n\s*+\]?\s*+)?\Z)"),
+    "an object over several lines": re.compile(rb"\{[ \t\r]*\n\s*\""),
+}
 
 _PACKED = {Compression.GZIP: b"\x1f\x8b", Compression.ZSTD: b"\x28\xb5\x2f\xfd"}
 _SKIPPABLE = tuple(bytes([0x50 + n, 0x2A, 0x4D, 0x18]) for n in range(16))  # a Zstandard frame without data may come first
-_HEAD_BYTES = 16
 _OTHERS = {
     _PACKED[Compression.GZIP]: "gzip: unpack it first",
     _PACKED[Compression.ZSTD]: "zstd: unpack it first",
@@ -25,6 +33,8 @@ _OTHERS = {
     b"\xfe\xff": "UTF-16 text: save it as UTF-8",
     b"ARROW1": "an Arrow file: write it as Parquet",
     b"ORC": "ORC: write it as Parquet",
+    b"{\0": "UTF-16 text: save it as UTF-8",
+    b"\0{": "UTF-16 text: save it as UTF-8",
 }
 
 
@@ -63,6 +73,8 @@ def _unpacked_head(file: Path, options: SplitOptions) -> bytes:
 
 
 def _check_parquet(head: bytes, tail: bytes, size: int) -> None:
+    if head.startswith(_ENCRYPTED_PARQUET_MAGIC):
+        raise BadFile("the Parquet file is encrypted: write it without encryption and send it again")
     if not head.startswith(PARQUET_MAGIC):
         what = _named(head) or "perhaps CSV or JSON Lines"
         raise BadFile(f"the file is not Parquet but {what}; it was sent as parquet: name the right format")
@@ -80,7 +92,13 @@ def _check_text(head: bytes, format_: Format) -> None:
         raise BadFile(f"the file is not {format_} but {named}")
     if format_ is Format.CSV and head.removeprefix(BOM).lstrip().startswith(b"{"):
         raise BadFile("the file looks like JSON Lines but was sent as csv: name the right format")
+    if format_ is Format.JSONL and (document := _document(head.removeprefix(BOM).lstrip())):
+        raise BadFile(f"the file is {document} of JSON, not JSON Lines: write each record as an object on a line of its own")
 
 
 def _named(head: bytes) -> str | None:
     return next((name for magic, name in _OTHERS.items() if head.startswith(magic)), None)
+
+
+def _document(head: bytes) -> str | None:
+    return next((name for name, start in _DOCUMENTS.items() if start.match(head)), None)

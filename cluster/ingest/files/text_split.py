@@ -73,9 +73,13 @@ class TextSplitter:
         return Rejected(self._row + index, Reason.MALFORMED_ROW, _OPEN_QUOTE, text)
 
     def _too_large(self, position: int, text: bytes) -> Rejected:
-        limit = f"{self.options.max_record_bytes} bytes (ingest.max_record_bytes)"
-        detail = f"longer than {limit}; the first {KEPT_OF_TOO_LARGE} are kept"
-        return Rejected(position, Reason.TOO_LARGE, detail, text[:KEPT_OF_TOO_LARGE])
+        return too_large(position, text, self.options.max_record_bytes)
+
+
+def too_large(position: int, text: bytes, limit: int) -> Rejected:
+    """Return the reject of a record that is longer than `limit`, with the start of its `text`."""
+    detail = f"longer than {limit} bytes (ingest.max_record_bytes); the first {KEPT_OF_TOO_LARGE} are kept"
+    return Rejected(position, Reason.TOO_LARGE, detail, text[:KEPT_OF_TOO_LARGE])
 
 
 def without(block: bytes, records: Spans, bad: list[int]) -> bytes:
