@@ -77,6 +77,7 @@ def upload_to_proto(upload: Upload) -> ingest_pb2.Upload:
         error=upload.error,
         created_at_us=upload.created_at,
         updated_at_us=upload.updated_at,
+        original_kept=upload.original_kept,
     )
 
 
@@ -96,6 +97,7 @@ def upload_from_proto(message: ingest_pb2.Upload) -> Upload:
         error=message.error,
         created_at=message.created_at_us,
         updated_at=message.updated_at_us,
+        original_kept=message.original_kept,
     )
 
 

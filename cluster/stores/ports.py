@@ -148,11 +148,12 @@ class UploadState(StrEnum):
     COMMITTED = "COMMITTED"
     DONE = "DONE"
     FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One file, as the `uploads` table knows it. Times are µs."""
+    """One file, as the `uploads` table knows it; `original_kept` is what its gateway adds. Times are µs."""
 
     upload_id: str
     idempotency_key: str
@@ -167,6 +168,7 @@ class Upload:
     error: str = ""
     created_at: int = 0
     updated_at: int = 0
+    original_kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
