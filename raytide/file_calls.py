@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 import grpc
@@ -73,23 +73,18 @@ class FileCalls:
     def _sent(self, file: LocalFile) -> Generator[UploadProgressView]:
         messages = FileMessages(file, ingest_pb2.UploadFileRequest)
         with self._calling(self._stub.UploadFile, messages) as call:
-            view = None
-            try:
-                for answer in call:
-                    first, view = view is None, _progress(answer)
-                    if first and view.upload.state is UploadState.RECEIVING:
-                        messages.send_from(view.received, call)
-                    elif first:
-                        messages.close()
-                    yield view
-            except grpc.RpcError:
-                if view is None or view.upload.state not in ENDED:  # a failed file has said already why it failed
-                    raise
+            first = True
+            for view in _words(call):
+                if first and view.upload.state is UploadState.RECEIVING:
+                    messages.send_from(view.received, call)
+                elif first:
+                    messages.close()
+                first = False
+                yield view
 
     def _watched(self, upload_id: str) -> Generator[UploadProgressView]:
         with self._calling(self._stub.WatchUpload, ingest_pb2.WatchUploadRequest(upload_id=upload_id)) as call:
-            for answer in call:
-                yield _progress(answer.progress)
+            yield from _words(answer.progress for answer in call)
 
     def _checked(self, file: LocalFile) -> Generator[CheckView]:
         messages = FileMessages(file, ingest_pb2.CheckFileRequest)
@@ -127,6 +122,17 @@ class FileCalls:
 
     def _perseverance(self, patience_s: float) -> Perseverance:
         return Perseverance(patience_s, self._met, self._breaking)
+
+
+def _words(answers: Iterable[Any]) -> Iterator[UploadProgressView]:
+    """Yield the words about a file; once it ended, how the call ends says nothing new: a failed file's call fails too."""
+    view = None
+    try:
+        for answer in answers:
+            yield (view := _progress(answer))
+    except grpc.RpcError:
+        if view is None or view.upload.state not in ENDED:
+            raise
 
 
 def _progress(answer: ingest_pb2.UploadFileResponse) -> UploadProgressView:

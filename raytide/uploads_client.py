@@ -57,6 +57,7 @@ class UploadsClient:
         *,
         source: str,
         parallel: int = PARALLEL,
+        idempotency_key: str | None = None,
         patience_s: float = PATIENCE_S,
         progress: Callable[[Path, UploadProgressView], None] | None = None,
         **options: Unpack[FileOptions],
@@ -64,22 +65,26 @@ class UploadsClient:
         """Send files, `parallel` of them at once, and yield what became of each, in the order of `paths`.
 
         A file that fails does not stop the others. Abandoning the iterator breaks off what is being sent; called again, that
-        goes on where it stopped. `progress` is called from several threads. See `upload_file` for the rest.
+        goes on where it stopped. `progress` is called from several threads; a key is for a single file. `upload_file` says
+        the rest.
         """
+        files = [Path(path) for path in paths]
         if parallel < 1:
             raise Refused(f"parallel is {parallel}: at least one file has to be sent at once")
+        if idempotency_key and len(files) > 1:
+            raise Refused(f"a key stands for one file, and there are {len(files)}: leave it out, keys are made of content")
         breaking = Breaking()
         calls = self._file_calls(breaking)
 
         def result(path: Path) -> FileResult:
             tell = functools.partial(progress, path) if progress else None
             try:
-                return FileResult(path, _last(calls.send(describe(path, source, options), patience_s), tell))
+                return FileResult(path, _last(calls.send(describe(path, source, options, idempotency_key), patience_s), tell))
             except RaytideError as error:
                 return FileResult(path, None, error)
 
         with ThreadPoolExecutor(parallel, thread_name_prefix="upload") as pool:
-            results = [pool.submit(result, Path(path)) for path in paths]
+            results = [pool.submit(result, path) for path in files]
             try:
                 for future in results:
                     yield future.result()

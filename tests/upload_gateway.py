@@ -49,7 +49,7 @@ class UploadGateway(ingest_pb2_grpc.IngestServiceServicer):
         self.lock = threading.Lock()
         #: Cut transfers once so many bytes of a file are there; each entry is used once.
         self.cut_at: list[int] = []
-        #: Raised at the beginning of calls, one each.
+        #: Raised at the beginning of calls that send a file, one each.
         self.refusals: list[Exception] = []
         #: Raised in place of a file's words after its last chunk, one each.
         self.cut_after_all: list[Exception] = []
@@ -199,7 +199,7 @@ class UploadGateway(ingest_pb2_grpc.IngestServiceServicer):
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
         try:
-            if self.refusals:
+            if self.refusals and name in {"UploadFile", "CheckFile"}:
                 raise self.refusals.pop(0)
             yield
         except Trouble as trouble:
