@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -57,11 +58,16 @@ class UploadGateway(ingest_pb2_grpc.IngestServiceServicer):
         self.at_chunk: Callable[[Kept], None] = lambda _kept: None
         #: What files end as, and with which error.
         self.end: tuple[ingest_pb2.UploadState, str] = (DONE, "")
+        #: Rows and rejected rows that files end with.
+        self.counts: tuple[int, int] = (9, 1)
+        #: Take a file again that is DONE.
+        self.forgets = False
         self.headers: list[ingest_pb2.UploadFileHeader] = []
         self.calls: list[str] = []
         self.chunk_sizes: list[int] = []
         self.most_at_once = 0
         self._at_once = 0
+        self._ids = itertools.count(1)
         self.check: ingest_pb2.CheckFileResponse = ingest_pb2.CheckFileResponse(rows=3, done=True)
         self.checked: list[bytes] = []
 
@@ -73,7 +79,7 @@ class UploadGateway(ingest_pb2_grpc.IngestServiceServicer):
             kept = self._known(header)
             yield self._word(kept)
             if kept.upload.state == RECEIVING:
-                self._receive(kept, requests)
+                yield from self._receive(kept, requests)
             yield from self._work(kept)
 
     def WatchUpload(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
@@ -138,9 +144,12 @@ class UploadGateway(ingest_pb2_grpc.IngestServiceServicer):
     def _known(self, header: ingest_pb2.UploadFileHeader) -> Kept:
         with self.lock:
             kept = self.kept.get(header.idempotency_key)
-            if kept is None or kept.upload.state in {FAILED, CANCELLED}:
+            if kept is not None and kept.upload.state == RECEIVING and not header.resume:
+                kept.content.clear()
+            again = {FAILED, CANCELLED, *([DONE] if self.forgets else [])}
+            if kept is None or kept.upload.state in again:
                 upload = ingest_pb2.Upload(
-                    upload_id=f"u{len(self.kept) + 1}",
+                    upload_id=f"u{next(self._ids)}",
                     idempotency_key=header.idempotency_key,
                     name=header.name,
                     source=header.source,
@@ -152,11 +161,12 @@ class UploadGateway(ingest_pb2_grpc.IngestServiceServicer):
                 kept = self.kept[header.idempotency_key] = Kept(upload)
             return kept
 
-    def _receive(self, kept: Kept, requests: Iterator[Any]) -> None:
+    def _receive(self, kept: Kept, requests: Iterator[Any]) -> Iterator[Any]:
         for request in requests:
             self.chunk_sizes.append(len(request.chunk))
             kept.content += request.chunk
             self.at_chunk(kept)
+            yield self._word(kept)
             if self.cut_at and len(kept.content) >= self.cut_at[0]:
                 self.cut_at.pop(0)
                 raise Trouble(grpc.StatusCode.UNAVAILABLE)
@@ -175,7 +185,7 @@ class UploadGateway(ingest_pb2_grpc.IngestServiceServicer):
         kept.upload.state = PROCESSING
         yield self._word(kept, pieces_total=2, pieces_done=1, pieces_split=2, rows_validated=5, rows_rejected=1)
         kept.upload.state, kept.upload.error = self.end
-        kept.upload.rows, kept.upload.rejected, kept.upload.original_kept = 9, 1, True
+        (kept.upload.rows, kept.upload.rejected), kept.upload.original_kept = self.counts, True
         yield self._word(
             kept, pieces_total=2, pieces_done=2, pieces_split=2, rows_validated=9, rows_rejected=1, values_online=4
         )
