@@ -171,9 +171,8 @@ def _quarantine(client: RaytideClient, truth: Truth) -> Iterator[tuple[Any, Any,
 
 def _files(client: RaytideClient, truth: Truth) -> Iterator[tuple[Any, Any, Any]]:
     for upload_id, upload in truth.uploaded.items():
-        bad = sum(event is None for event in upload.events)
         known = client.get_upload(upload_id)
-        yield upload.name, ("DONE", len(upload.events) - bad, bad), (str(known.state), known.rows, known.rejected)
+        yield upload.name, ("DONE", upload.good, upload.bad), (str(known.state), known.rows, known.rejected)
 
 
 def _online(client: RaytideClient, truth: Truth) -> Iterator[tuple[Any, Any, Any]]:

@@ -19,7 +19,7 @@ from cluster.config import STATE_FOLDER
 from cluster.errors import Misconfigured, RaytideError, Unreachable
 from cluster.stack import manager
 from generator.drive import run
-from generator.profiles import FEATURES, PROFILES, Profile, Settings
+from generator.profiles import FEATURES, FILE_KINDS, FILE_WAYS, PLAIN_FILE_KINDS, PROFILES, Profile, Settings
 from generator.report import ProgressLine, print_report
 from generator.tally import Report
 
@@ -53,7 +53,15 @@ def main(
     batch_seconds: Annotated[float, typer.Option(min=0.001, help="... or this old, whichever is first.")] = 2.0,
     uploads: Annotated[bool, typer.Option(help="Upload files over gRPC as well.")] = True,
     uploads_every: Annotated[float, typer.Option(min=0.1, help="Seconds from one upload to the next.")] = 10.0,
-    upload_rows: Annotated[int, typer.Option(min=1, help="Rows in a file.")] = 500,
+    file_rows: Annotated[int, typer.Option("--file-rows", "--upload-rows", min=1, help="Rows in a file.")] = 500,
+    file_bytes: Annotated[int | None, typer.Option(min=1, help="About so many bytes in a file, in place of rows.")] = None,
+    file_kinds: Annotated[str, typer.Option(help=f"Kinds of files, in turn, or `all`: {', '.join(FILE_KINDS)}.")] = ",".join(
+        PLAIN_FILE_KINDS
+    ),
+    file_ways: Annotated[
+        str,
+        typer.Option(help="How files are sent, in turn, or `all`: once, twice (taken once), pair (at once), cut (resumed)."),
+    ] = "once",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Send events to Kafka and files over gRPC, and report what was acknowledged.
@@ -67,7 +75,7 @@ def main(
             gateway=(gateway or _app_gateway()) if uploads else None,
             profile=_profile(profile, {**changes, "out_of_order": out_of_order}),
             entities=entities,
-            features=tuple(name.strip() for name in features.split(",") if name.strip()),
+            features=_names(features),
             producers=producers,
             count=count,
             duration_s=duration,
@@ -76,7 +84,10 @@ def main(
             batch_messages=batch_messages,
             batch_seconds=batch_seconds,
             uploads_every_s=uploads_every,
-            upload_rows=upload_rows,
+            upload_rows=file_rows,
+            file_bytes=file_bytes,
+            file_kinds=_chosen(file_kinds, FILE_KINDS),
+            file_ways=_chosen(file_ways, FILE_WAYS),
         )
         report = _run(settings)
     except RaytideError as error:
@@ -109,6 +120,14 @@ def _profile(name: str, changes: dict[str, float | None]) -> Profile:
     if name not in PROFILES:
         raise Misconfigured(f"unknown profile '{name}': there are {', '.join(PROFILES)}")
     return dataclasses.replace(PROFILES[name], **{key: value for key, value in changes.items() if value is not None})
+
+
+def _chosen(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    return known if text == "all" else _names(text)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _start(text: str | None) -> datetime:

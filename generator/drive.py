@@ -1,24 +1,18 @@
-"""The threads: producers that keep their pace, one that uploads files, and `run`, which waits for them all."""
+"""The threads: producers that keep their pace, and `run`, which waits for them and for the one that uploads files."""
 
 from __future__ import annotations
 
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from datetime import UTC, datetime
 from itertools import islice, takewhile
-from pathlib import Path
-from typing import Any
 
-from cluster.errors import RaytideError
 from generator.batcher import Batcher
 from generator.events import Message, messages
-from generator.files import File, make_file
 from generator.link import Link, Observer
-from generator.profiles import FEATURES_SOURCE, FEATURES_TOPIC, ORDERS_TOPIC, Settings
-from generator.tally import Report, Sent, Tally, UploadResult
+from generator.profiles import FEATURES_TOPIC, ORDERS_TOPIC, Settings
+from generator.tally import Report, Sent, Tally
 
 Progress = Callable[[Report], None]
 
@@ -42,7 +36,7 @@ def run(
     producers = _open_producers(settings, tally, _one_at_a_time(observer), stop)
     with ThreadPoolExecutor(len(producers) + 1, thread_name_prefix="generator") as pool:
         running = [pool.submit(producer.run) for producer in producers]
-        uploading = [pool.submit(_upload, settings, tally, finished)] if settings.gateway else []
+        uploading = [pool.submit(_uploads, settings, tally, finished)] if settings.gateway else []
         try:
             _watch(running, tally, stop, progress)
         finally:
@@ -144,25 +138,7 @@ class Producer:
         return time.monotonic() - self._began
 
 
-def _upload(settings: Settings, tally: Tally, finished: threading.Event) -> None:
-    """Upload a file at once and then every `uploads_every_s`, until the producers have finished."""
-    from raytide.client import RaytideClient  # noqa: PLC0415 - a run without uploads needs no gRPC
+def _uploads(settings: Settings, tally: Tally, finished: threading.Event) -> None:
+    from generator.uploads import upload  # noqa: PLC0415 - a run without uploads needs no gRPC
 
-    begin, number = time.monotonic(), 0
-    with RaytideClient(str(settings.gateway)) as client, tempfile.TemporaryDirectory(prefix="raytide-generator-") as folder:
-        while not finished.wait(max(0.0, begin + number * settings.uploads_every_s - time.monotonic())):
-            file = make_file(settings, number, datetime.now(UTC))
-            tally.uploaded(_upload_one(client, file, Path(folder)))
-            number += 1
-
-
-def _upload_one(client: Any, file: File, folder: Path) -> UploadResult:
-    path = file.write(folder)
-    try:
-        upload = client.upload_file(path, source=FEATURES_SOURCE, format=file.format)
-    except RaytideError as error:
-        return UploadResult(file.name, file.format, "", "FAILED", 0, 0, str(error), file.events)
-    finally:
-        path.unlink()
-    outcome = (upload.upload_id, str(upload.state), upload.rows, upload.rejected, upload.error)
-    return UploadResult(file.name, file.format, *outcome, file.events)
+    upload(settings, tally, finished)

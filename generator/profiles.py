@@ -11,6 +11,11 @@ from cluster.errors import Misconfigured
 FEATURES_TOPIC = "raytide.features"
 ORDERS_TOPIC = "raytide.orders"
 FEATURES_SOURCE = "features"
+#: Suffixes of files that can be uploaded; and how each is sent: once, again under the same key after it was taken, two
+#: files at once, or broken off by the sender and then resumed.
+FILE_KINDS = ("csv", "parquet", "jsonl", "csv.gz", "csv.zst", "jsonl.gz", "jsonl.zst")
+PLAIN_FILE_KINDS = FILE_KINDS[:3]
+FILE_WAYS = ("once", "twice", "pair", "cut")
 FEATURES = ("click_count_7d", "user_age", "account_balance", "session_seconds", "risk_score")
 
 
@@ -56,7 +61,8 @@ PROFILES: Mapping[str, Profile] = {
 class Settings:
     """One run. With the same seed, start, count, producers and profile, the same messages are sent.
 
-    `gateway` None means no uploads. Without `count` and `duration_s` it runs until it is stopped.
+    `gateway` None means no uploads. Without `count` and `duration_s` it runs until it is stopped. Files have `upload_rows`
+    rows, or as many as make about `file_bytes`; `file_kinds` and `file_ways` are taken in turn.
     """
 
     bootstrap_servers: str
@@ -73,6 +79,9 @@ class Settings:
     batch_seconds: float = 2.0
     uploads_every_s: float = 10.0
     upload_rows: int = 500
+    file_bytes: int | None = None
+    file_kinds: tuple[str, ...] = PLAIN_FILE_KINDS
+    file_ways: tuple[str, ...] = ("once",)
     in_flight: int = 5_000
     give_up_s: float = 60.0
 
@@ -84,5 +93,10 @@ class Settings:
             raise Misconfigured("the seconds for a batch, between uploads and for giving up must be above 0")
         if (self.count is not None and self.count < 0) or (self.duration_s is not None and self.duration_s < 0):
             raise Misconfigured("count and duration cannot be negative")
+        if self.file_bytes is not None and self.file_bytes < 1:
+            raise Misconfigured("a file has at least 1 byte")
+        for chosen, known in ((self.file_kinds, FILE_KINDS), (self.file_ways, FILE_WAYS)):
+            if not chosen or not set(chosen) <= set(known):
+                raise Misconfigured(f"files cannot be '{','.join(chosen)}': choose one or more of {','.join(known)}")
         if self.start.tzinfo is None:
             raise Misconfigured("the start needs an offset from UTC")

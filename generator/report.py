@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from generator.tally import PartitionCount, Report, UploadResult
+from generator.tally import FileCount, PartitionCount, Report, UploadResult
 
 _PLAIN_EVERY_S = 5.0
 
@@ -49,6 +49,7 @@ def print_report(report: Report, console: Console) -> None:
     console.print(_partitions(report.partitions))
     if report.uploads:
         console.print(_uploads(report.uploads))
+        console.print(_files(report.files))
     bad = ", ".join(f"{name} {count}" for name, count in report.bad.items()) or "none"
     lines = [
         f"acknowledged {report.acknowledged:,} of {report.sent:,} in {report.seconds:.1f} s ({report.rate:,.0f}/s)",
@@ -73,17 +74,27 @@ def _partitions(partitions: tuple[PartitionCount, ...]) -> Table:
 
 
 def _uploads(uploads: tuple[UploadResult, ...]) -> Table:
-    table = Table("file", "state", box=None, header_style="bold")
+    table = Table("file", "sent", "state", box=None, header_style="bold")
     table.add_column("rows", justify="right")
     table.add_column("rejected", justify="right")
     table.add_column("note")
     for upload in uploads:
-        table.add_row(upload.name, upload.state, f"{upload.rows:,}", f"{upload.rejected:,}", _note(upload))
+        table.add_row(upload.name, upload.way, upload.state, f"{upload.rows:,}", f"{upload.rejected:,}", _note(upload))
+    return table
+
+
+def _files(files: tuple[FileCount, ...]) -> Table:
+    table = Table("files", box=None, header_style="bold")
+    for heading in ("sent", "done", "rows acknowledged", "rejected"):
+        table.add_column(heading, justify="right")
+    for count in files:
+        table.add_row(count.kind, *(f"{number:,}" for number in (count.sent, count.done, count.rows, count.rejected)))
     return table
 
 
 def _note(upload: UploadResult) -> str:
-    if upload.error or upload.ok:
+    if upload.error:
         return upload.error
-    bad = sum(event is None for event in upload.events)
-    return f"expected {len(upload.events) - bad:,} rows and {bad:,} rejected"
+    if not upload.ok:
+        return f"expected {upload.good:,} rows and {upload.bad:,} rejected"
+    return f"resumed at byte {upload.resumed_at:,}" if upload.way == "cut" else ""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from generator.events import Event, FeatureEvent, Message
@@ -38,22 +39,40 @@ class PartitionCount:
 
 @dataclass(frozen=True, slots=True)
 class UploadResult:
-    """One uploaded file. `events` are its rows in order, None for a bad one; they are not part of the JSON."""
+    """One uploaded file, of `good` and `bad` rows, and what the gateway said of it.
+
+    `way` is one of `FILE_WAYS`; `resumed_at` says from which byte on a cut one was sent the second time. `events` are its
+    rows in order, None for a bad one; they are not part of the JSON.
+    """
 
     name: str
-    format: str
+    kind: str
+    way: str
     upload_id: str
     state: str
     rows: int
     rejected: int
     error: str
-    events: tuple[FeatureEvent | None, ...] = ()
+    good: int
+    bad: int
+    resumed_at: int = 0
+    events: Iterable[FeatureEvent | None] = ()
 
     @property
     def ok(self) -> bool:
         """Say whether all of the file was taken, and exactly the bad rows were refused."""
-        bad = sum(event is None for event in self.events)
-        return not self.error and self.state == "DONE" and (self.rows, self.rejected) == (len(self.events) - bad, bad)
+        return not self.error and self.state == "DONE" and (self.rows, self.rejected) == (self.good, self.bad)
+
+
+@dataclass(frozen=True, slots=True)
+class FileCount:
+    """What happened to the files of one kind. Rows are those of files that are DONE: stored, and in quarantine."""
+
+    kind: str
+    sent: int
+    done: int
+    rows: int
+    rejected: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +114,27 @@ class Report:
         """Say whether everything was acknowledged and every file taken."""
         return self.acknowledged == self.sent and all(upload.ok for upload in self.uploads)
 
+    @property
+    def files(self) -> tuple[FileCount, ...]:
+        """Return counts of files by kind."""
+        kinds = sorted({upload.kind for upload in self.uploads})
+        return tuple(_count(kind, [upload for upload in self.uploads if upload.kind == kind]) for kind in kinds)
+
     def as_json(self) -> dict[str, Any]:
         """Return the report without the events."""
-        content = asdict(self)
+        content = asdict(replace(self, uploads=tuple(replace(upload, events=()) for upload in self.uploads)))
         for upload, result in zip(content["uploads"], self.uploads, strict=True):
             upload["ok"] = result.ok
             del upload["events"]
         totals = {"ok": self.ok, "sent": self.sent, "acknowledged": self.acknowledged, "failed": self.failed}
-        return {**totals, "rate": round(self.rate, 1), **content}
+        files = {count.kind: asdict(count) for count in self.files}
+        return {**totals, "rate": round(self.rate, 1), "files": files, **content}
+
+
+def _count(kind: str, uploads: Sequence[UploadResult]) -> FileCount:
+    done = [upload for upload in uploads if upload.state == "DONE"]
+    rows, rejected = sum(upload.rows for upload in done), sum(upload.rejected for upload in done)
+    return FileCount(kind, len(uploads), len(done), rows, rejected)
 
 
 class Tally:

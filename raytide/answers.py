@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cluster.stores.ports import Upload
+from cluster.errors import RaytideError
+from cluster.stores.ports import Upload, UploadState
 
 UploadView = Upload
 
@@ -18,7 +21,8 @@ UploadView = Upload
 class UploadProgressView:
     """How far an upload got: `received` of `size` bytes are there, and `pieces_done` of `pieces_total` were worked on.
 
-    `pieces_total` is None until the whole file was split.
+    `pieces_total` is None until the whole file was split, into `pieces_split` so far. `rows_validated` and
+    `rows_rejected` count what passed the feature code so far, `values_online` what was offered to the online store.
     """
 
     upload: UploadView
@@ -26,6 +30,57 @@ class UploadProgressView:
     size: int
     pieces_total: int | None
     pieces_done: int
+    pieces_split: int = 0
+    rows_validated: int = 0
+    rows_rejected: int = 0
+    values_online: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """What became of one of several files: how its upload ended, or why there was none."""
+
+    path: Path
+    upload: UploadView | None
+    error: RaytideError | None = None
+
+    @property
+    def done(self) -> bool:
+        """Say whether all of the file is stored."""
+        return self.upload is not None and self.upload.state is UploadState.DONE
+
+    @property
+    def why(self) -> str:
+        """Return why it is not; empty when it is."""
+        return str(self.error) if self.error else self.upload.error if self.upload else ""
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRowView:
+    """A row that would be rejected: its number (the first row of data is 0), why, and the start of its text."""
+
+    row: int
+    reason: str
+    detail: str
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CheckView:
+    """What would become of a file's rows, as far as that is known; `done` once the whole file was checked.
+
+    `reasons` counts rejected rows by reason, `examples` are the first of them. `error` says why the file as a whole would
+    be refused, and is empty otherwise.
+    """
+
+    received: int
+    size: int
+    rows: int
+    rejected: int
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    examples: tuple[RejectedRowView, ...] = ()
+    done: bool = False
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

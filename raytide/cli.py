@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from cluster.errors import BadFile, RaytideError, RetryLater
+from cluster.errors import RaytideError
 from raytide import (
     cli_app,
     cli_backfill,
@@ -23,9 +23,10 @@ from raytide import (
     cli_rebuild,
     cli_registry,
     cli_stack,
+    cli_uploads,
     cli_verify,
 )
-from raytide.cli_output import errors
+from raytide.cli_output import errors, exit_code
 
 app = typer.Typer(
     name="raytide",
@@ -42,7 +43,7 @@ app.command()(cli_app.up)
 app.command()(cli_app.down)
 app.command()(cli_app.status)
 app.command()(cli_files.ingest)
-app.add_typer(cli_files.uploads, name="uploads")
+app.add_typer(cli_uploads.app, name="uploads")
 app.command("get-online")(cli_read.get_online)
 app.command("get-historical")(cli_read.get_historical)
 app.command()(cli_read.sql)
@@ -63,13 +64,7 @@ def main() -> None:
         app()
     except RaytideError as error:
         errors.print(f"[red]error:[/red] {error}", highlight=False)
-        sys.exit(_exit_code(error))
+        sys.exit(exit_code(error))
     except KeyboardInterrupt:
         errors.print("stopped", highlight=False)
         sys.exit(130)
-
-
-def _exit_code(error: RaytideError) -> int:
-    if isinstance(error, RetryLater):
-        return 3
-    return 1 if isinstance(error, BadFile) else 2

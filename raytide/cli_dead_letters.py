@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cluster.dead_letters import DeadLetter, Place, ReplayProgress, Selection
 from cluster.errors import RetryLater
-from raytide.cli_output import Address, Json, connect, errors, output, print_json, print_table, time_text
+from raytide.cli_output import Address, Json, connect, errors, output, print_json, print_table, readable, time_text
 from raytide.client import microseconds
 
 app = typer.Typer(help="Rejected records: what they are, and replaying them after a fix.", no_args_is_help=True)
@@ -61,7 +61,7 @@ def show(
     if as_json:
         print_json(_in_full(letter))
         return
-    payload = _readable(letter.payload)
+    payload = readable(letter.payload)
     facts = {**_short(letter), "key": _text(letter.key), **{f"header {n}": _text(v) for n, v in letter.headers}}
     print_table("dead letter", ["field", "value"], [(escape(n), escape(str(v))) for n, v in facts.items() if v is not None])
     output.print(f"payload ({payload['payload_encoding']}):" if letter.payload is not None else "no payload", highlight=False)
@@ -145,7 +145,7 @@ def _short(letter: DeadLetter) -> dict[str, Any]:
 
 def _in_full(letter: DeadLetter) -> dict[str, Any]:
     headers = [[name, _text(value)] for name, value in letter.headers]
-    return {**_short(letter), "key": _text(letter.key), "headers": headers, **_readable(letter.payload)}
+    return {**_short(letter), "key": _text(letter.key), "headers": headers, **readable(letter.payload)}
 
 
 def _line(letter: DeadLetter) -> tuple[str | None, ...]:
@@ -153,21 +153,8 @@ def _line(letter: DeadLetter) -> tuple[str | None, ...]:
     return (escape(str(letter.place)), escape(letter.source), letter.reason, escape(letter.detail), *times)
 
 
-def _readable(payload: bytes | None) -> dict[str, str | None]:
-    """Return bytes as text if a terminal can show it, otherwise as hexadecimal digits."""
-    if payload is None:
-        return {"payload": None, "payload_encoding": None}
-    try:
-        text = payload.decode()
-    except UnicodeDecodeError:
-        text = "\0"
-    if all(character.isprintable() or character in "\n\t" for character in text):
-        return {"payload": text, "payload_encoding": "text"}
-    return {"payload": payload.hex(" ", -4), "payload_encoding": "hex"}
-
-
 def _text(value: bytes | None) -> str | None:
-    return _readable(value)["payload"]
+    return readable(value)["payload"]
 
 
 def _bar() -> Progress:

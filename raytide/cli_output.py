@@ -15,11 +15,13 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.config import STATE_FOLDER
-from cluster.errors import Unreachable
+from cluster.errors import BadFile, RaytideError, RetryLater, Unreachable
 from raytide.client import RaytideClient
 
 output = Console()
 errors = Console(stderr=True)
+#: The exit code after Ctrl-C, as shells have it.
+INTERRUPTED = 130
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Address = Annotated[
@@ -66,6 +68,13 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     return made
 
 
+def exit_code(error: RaytideError) -> int:
+    """Return the exit code that an error of ours means."""
+    if isinstance(error, RetryLater):
+        return 3
+    return 1 if isinstance(error, BadFile) else 2
+
+
 def started_here() -> str:
     """Return the address of the app that was started in this folder; empty when there is none."""
     try:
@@ -78,6 +87,19 @@ def started_here() -> str:
 def time_text(micros: int | None) -> str | None:
     """Return a time in µs as text, in UTC."""
     return None if micros is None else (EPOCH + timedelta(microseconds=micros)).isoformat()
+
+
+def readable(payload: bytes | None) -> dict[str, str | None]:
+    """Return bytes as text if a terminal can show it, otherwise as hexadecimal digits."""
+    if payload is None:
+        return {"payload": None, "payload_encoding": None}
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if all(character.isprintable() or character in "\n\t" for character in text):
+        return {"payload": text, "payload_encoding": "text"}
+    return {"payload": payload.hex(" ", -4), "payload_encoding": "hex"}
 
 
 def _known_address() -> str:

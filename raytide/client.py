@@ -9,14 +9,11 @@ fault, OverLimit naming the limit.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import grpc
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -27,21 +24,15 @@ from featurestore.v1 import (
     backfill_pb2_grpc,
     features_pb2,
     features_pb2_grpc,
-    ingest_pb2,
-    ingest_pb2_grpc,
 )
-from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from cluster.backfills import Asked, BackfillProgress
 from cluster.dead_letters import DeadLetter, Place, ReplayProgress, Selection
-from cluster.errors import BadFile, RetryLater
 from cluster.gateway.arrow import from_chunks, to_chunks
 from cluster.gateway.convert import (
     online_from_proto,
     partition_from_proto,
-    progress_from_proto,
     status_from_proto,
-    upload_from_proto,
     verify_from_proto,
 )
 from cluster.gateway.convert_backfills import backfill_from_proto
@@ -53,47 +44,43 @@ from cluster.gateway.convert_letters import (
     selection_to_proto,
 )
 from cluster.gateway.convert_resets import answer_from_proto, request_to_proto
-from cluster.gateway.failures import from_call
 from cluster.ingest.backfills import Backfill
 from cluster.resets import ResetAnswer, ResetRequest
 from cluster.status import OnlineReport, PartitionReport, StatusReport
-from cluster.stores.ports import UploadState
-from raytide.answers import OnlineFeatures, UploadProgressView, UploadView
+from raytide.answers import CheckView, FileResult, OnlineFeatures, UploadProgressView, UploadView
+from raytide.calls import Calls
 from raytide.registry_client import RegistryClient
 from raytide.times import microseconds
-from raytide.transfer import FileMessages, describe
+from raytide.uploads_client import UploadsClient
 
-__all__ = ["OnlineFeatures", "RaytideClient", "UploadProgressView", "UploadView", "microseconds"]
+__all__ = [
+    "CheckView",
+    "FileResult",
+    "OnlineFeatures",
+    "RaytideClient",
+    "UploadProgressView",
+    "UploadView",
+    "microseconds",
+]
 
-OPTIONS = (
-    # An online answer has no limit of its own; what is asked for bounds it.
-    ("grpc.max_receive_message_length", -1),
-    # Finds a gateway whose machine is gone while a long call waits.
-    ("grpc.keepalive_time_ms", 30_000),
-)
-ATTEMPTS = 3
 STATUS_NAMES = {number: name.removeprefix("FEATURE_STATUS_") for name, number in features_pb2.FeatureStatus.items()}
 
 
-def _is_away(error: BaseException) -> bool:
-    return isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.UNAVAILABLE
-
-
-class RaytideClient:
+class RaytideClient(UploadsClient):
     """Talks to the gateway at `address` (host:port). `timeout_s` bounds every call but uploads.
 
-    Reads that find nobody are tried three times within about a second; uploads and SQL are not repeated.
+    Reads that find nobody are tried three times within about a second; uploads go on where they were cut, SQL is not repeated.
     """
 
     def __init__(self, address: str, timeout_s: float = 60) -> None:
-        self.address, self._timeout = address, timeout_s
-        self._channel = grpc.insecure_channel(address, options=OPTIONS)
-        self._ingest = ingest_pb2_grpc.IngestServiceStub(self._channel)
-        self._features = features_pb2_grpc.FeatureServiceStub(self._channel)
-        self._backfills = backfill_pb2_grpc.BackfillServiceStub(self._channel)
-        self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
+        calls = Calls(address, timeout_s)
+        super().__init__(calls)
+        self.address = address
+        self._features = features_pb2_grpc.FeatureServiceStub(calls.channel)
+        self._backfills = backfill_pb2_grpc.BackfillServiceStub(calls.channel)
+        self._admin = admin_pb2_grpc.AdminServiceStub(calls.channel)
         #: What is defined, and where features and values come from.
-        self.registry = RegistryClient(self._channel, self._read)
+        self.registry = RegistryClient(calls.channel, calls.read)
 
     def __enter__(self) -> Self:
         return self
@@ -103,13 +90,13 @@ class RaytideClient:
 
     def close(self) -> None:
         """Let go of the connection; calls that still run are broken off."""
-        self._channel.close()
+        self._calls.channel.close()
 
     def get_online_features(self, features: Sequence[str] | str, entity_ids: Sequence[str | int]) -> OnlineFeatures:
         """Return the newest values. `features` are features, `view:feature`, views; a single text is a feature service."""
         ids = [str(entity) for entity in entity_ids]
         request = features_pb2.GetOnlineFeaturesRequest(**_wanted(features), entity_ids=ids)
-        answer = self._read(self._features.GetOnlineFeatures, request)
+        answer = self._calls.read(self._features.GetOnlineFeatures, request)
         return OnlineFeatures(
             entity_ids=ids,
             names=list(answer.feature_names),
@@ -141,48 +128,9 @@ class RaytideClient:
         )
         return self._table(self._features.GetHistoricalFeatures, _historical(header, table))
 
-    def upload_file(
-        self,
-        path: Path,
-        *,
-        source: str,
-        format: str | None = None,  # noqa: A002 - the word that users know
-        idempotency_key: str | None = None,
-        progress: Callable[[UploadProgressView], None] | None = None,
-    ) -> UploadView:
-        """Send a file, follow it to the end, and return how it ended: `state` DONE, or FAILED with `error`.
-
-        `format` is csv, parquet or jsonl, by suffix when left out. The same bytes under the same key (left out: made
-        of source, name and content) are taken once, so after an error this can be called again. `progress` is called
-        for every word of the gateway. Raise BadFile when the file was refused before it was an upload.
-        """
-        header = describe(Path(path), source, format, idempotency_key)
-        last: UploadView | None = None
-        try:
-            for view in self._transfer(FileMessages(Path(path), header)):
-                last = view.upload
-                if progress is not None:
-                    progress(view)
-        except BadFile:
-            if last is None or last.state is not UploadState.FAILED:
-                raise
-        if last is None:
-            raise RetryLater(f"{self.address} said nothing about {header.name}: send it again")
-        return last
-
-    def get_upload(self, upload_id: str) -> UploadView:
-        """Return how far a file got; raise NotFound."""
-        answer = self._read(self._ingest.GetUpload, ingest_pb2.GetUploadRequest(upload_id=upload_id))
-        return upload_from_proto(answer.upload)
-
-    def list_uploads(self, limit: int = 100) -> list[UploadView]:
-        """Return the newest files, newest first."""
-        answer = self._read(self._ingest.ListUploads, ingest_pb2.ListUploadsRequest(limit=limit))
-        return [upload_from_proto(upload) for upload in answer.uploads]
-
     def status(self) -> StatusReport:
         """Return what every part is doing."""
-        return status_from_proto(self._read(self._admin.GetStatus, admin_pb2.GetStatusRequest()))
+        return status_from_proto(self._calls.read(self._admin.GetStatus, admin_pb2.GetStatusRequest()))
 
     def sql(self, statement: str) -> pa.Table:
         """Run one read-only statement on the history; raise Refused when it is not one."""
@@ -190,8 +138,8 @@ class RaytideClient:
 
     def verify(self, wait_s: float = 0) -> dict[str, Any]:
         """Compare the stores once the streams caught up, or after `wait_s`; return what was checked and what is wrong."""
-        with self._translated():
-            answer = self._admin.Verify(admin_pb2.VerifyRequest(wait_s=wait_s), timeout=self._timeout + wait_s)
+        with self._calls.translated():
+            answer = self._admin.Verify(admin_pb2.VerifyRequest(wait_s=wait_s), timeout=self._calls.timeout_s + wait_s)
         return verify_from_proto(answer)
 
     def resume_partition(self, topic: str, partition: int, allowed_rejects: int = 0) -> PartitionReport:
@@ -200,28 +148,26 @@ class RaytideClient:
         Raise NotFound when there is no such partition, Refused when it is not halted.
         """
         request = admin_pb2.ResumePartitionRequest(topic=topic, partition=partition, allowed_rejects=allowed_rejects)
-        with self._translated():
-            answer = self._admin.ResumePartition(request, timeout=self._timeout)
-        return partition_from_proto(answer.partition)
+        return partition_from_proto(self._calls.once(self._admin.ResumePartition, request).partition)
 
     def rebuild_online(self) -> Iterator[OnlineReport]:
         """Have the newest of history written to the online store again; yield how far that is, OK last.
 
         Harmless at any time, without a time limit; it goes on when the iterator is abandoned.
         """
-        with self._translated():
+        with self._calls.translated():
             for answer in self._admin.RebuildOnline(admin_pb2.RebuildOnlineRequest()):
                 yield online_from_proto(answer.online)
 
     def list_dead_letters(self, selection: Selection | None = None, limit: int = 100) -> tuple[list[DeadLetter], int]:
         """Return the newest rejected records of a selection, without payloads, and how many there are in all."""
         request = admin_pb2.ListDeadLettersRequest(selection=selection_to_proto(selection or Selection()), limit=limit)
-        answer = self._read(self._admin.ListDeadLetters, request)
+        answer = self._calls.read(self._admin.ListDeadLetters, request)
         return [letter_from_proto(letter) for letter in answer.letters], answer.total
 
     def get_dead_letter(self, place: Place) -> DeadLetter:
         """Return one rejected record in full; raise NotFound."""
-        answer = self._read(self._admin.GetDeadLetter, admin_pb2.GetDeadLetterRequest(place=place_to_proto(place)))
+        answer = self._calls.read(self._admin.GetDeadLetter, admin_pb2.GetDeadLetterRequest(place=place_to_proto(place)))
         return letter_from_proto(answer.letter)
 
     def replay_dead_letters(self, selection: Selection | None = None, *, dry_run: bool = False) -> Iterator[ReplayProgress]:
@@ -231,7 +177,7 @@ class RaytideClient:
         parts. `dry_run` says what would happen, and stores nothing.
         """
         request = admin_pb2.ReplayDeadLettersRequest(selection=selection_to_proto(selection or Selection()), dry_run=dry_run)
-        with self._translated():
+        with self._calls.translated():
             for answer in self._admin.ReplayDeadLetters(request):
                 yield replay_from_proto(answer)
 
@@ -244,57 +190,30 @@ class RaytideClient:
         request = backfill_pb2.RunBackfillRequest(
             view=asked.view, since_us=asked.since_us, until_us=asked.until_us, dry_run=dry_run
         )
-        with self._translated():
+        with self._calls.translated():
             for answer in self._backfills.RunBackfill(request):
                 yield backfill_progress_from_proto(answer)
 
     def list_backfills(self, limit: int = 100) -> list[Backfill]:
         """Return backfills, newest first."""
-        answer = self._read(self._backfills.ListBackfills, backfill_pb2.ListBackfillsRequest(limit=limit))
+        answer = self._calls.read(self._backfills.ListBackfills, backfill_pb2.ListBackfillsRequest(limit=limit))
         return [backfill_from_proto(backfill) for backfill in answer.backfills]
 
     def cancel_backfill(self, backfill_id: str) -> Backfill:
         """Stop a backfill after the chunk that it is at; raise NotFound."""
         request = backfill_pb2.CancelBackfillRequest(backfill_id=backfill_id)
-        return backfill_from_proto(self._read(self._backfills.CancelBackfill, request).backfill)
+        return backfill_from_proto(self._calls.read(self._backfills.CancelBackfill, request).backfill)
 
     def reset_partition(self, request: ResetRequest) -> ResetAnswer:
         """Let a partition go on at another offset and declare what lies before it as lost, or say what that would be.
 
         Raise NotFound for an unknown one, Refused while it runs or for an offset that does not exist or is in history.
         """
-        return answer_from_proto(self._read(self._admin.ResetPartition, request_to_proto(request)))
-
-    def _transfer(self, messages: FileMessages) -> Iterator[UploadProgressView]:
-        with self._translated(), messages.reading():
-            for answer in self._ingest.UploadFile(iter(messages)):
-                now = progress_from_proto(answer)
-                yield UploadProgressView(now.upload, now.received, messages.size, now.pieces_total, now.pieces_done)
-
-    def _read(self, method: Callable[..., Any], request: Any) -> Any:
-        with self._translated():
-            return _patiently(method, request, self._timeout)
+        return answer_from_proto(self._calls.read(self._admin.ResetPartition, request_to_proto(request)))
 
     def _table(self, method: Callable[..., Any], request: Any) -> pa.Table:
-        with self._translated():
-            return from_chunks(answer.arrow for answer in method(request, timeout=self._timeout))
-
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except grpc.RpcError as error:
-            raise from_call(error, self.address) from None
-
-
-@retry(
-    retry=retry_if_exception(_is_away),
-    wait=wait_random_exponential(multiplier=0.1, max=1),
-    stop=stop_after_attempt(ATTEMPTS),
-    reraise=True,
-)
-def _patiently(method: Callable[..., Any], request: Any, timeout: float) -> Any:
-    return method(request, timeout=timeout)
+        with self._calls.translated():
+            return from_chunks(answer.arrow for answer in method(request, timeout=self._calls.timeout_s))
 
 
 def _wanted(features: Sequence[str] | str) -> dict[str, Any]:

@@ -546,7 +546,7 @@ def test_a_file_that_failed_is_returned_with_its_error(
 ) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b"abc")
-    monkeypatch.setattr("raytide.transfer.CHUNK_BYTES", 0)  # nothing is sent, so the checksum cannot match
+    monkeypatch.setattr("raytide.local_files.hashlib.file_digest", lambda _stream, name: hashlib.new(name, b"another"))
     states: list[UploadState] = []
     failed = client.upload_file(path, source="features", progress=lambda view: states.append(view.upload.state))
     assert (failed.state, failed.error) == (UploadState.FAILED, "sha256: differs")

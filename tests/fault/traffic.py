@@ -26,6 +26,8 @@ FILE_ROWS = 3_000
 #: A pause between two files, and before a file that was not taken is sent again.
 BETWEEN_FILES_S, BETWEEN_TRIES_S = 0.5, 0.2
 END_SECONDS = 60.0
+#: How long the client goes on at one address. A gateway that starts again may have another.
+SAME_ADDRESS_S = 2.0
 #: When a producer counts a message as failed. It may be in the log all the same: the judge reads what it finds there.
 GIVE_UP_S = 10.0
 NEXT_SEED = 1_000_000
@@ -105,7 +107,7 @@ class Traffic:
         with tempfile.TemporaryDirectory(prefix="raytide-fault-") as folder:
             while not self._stop.is_set():
                 file = make_file(self._settings, self.files, datetime.now(UTC))
-                self._until_done(file, file.write(Path(folder)))
+                self._until_done(file, file.write(Path(folder)).path)
                 self.files += 1
                 self._stop.wait(BETWEEN_FILES_S)
 
@@ -118,7 +120,7 @@ class Traffic:
                 return ""
             try:
                 with RaytideClient(address, timeout_s=30) as client:
-                    upload = client.upload_file(path, source=FEATURES_SOURCE, format=file.format)
+                    upload = client.upload_file(path, source=FEATURES_SOURCE, format=file.format, patience_s=SAME_ADDRESS_S)
             except RaytideError as error:
                 self._last_refusal = f"{type(error).__name__}: {error}"
                 return ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -65,7 +66,7 @@ class Truth:
             if not isinstance(rows, Reject):
                 self._renew(f"{topic}[{partition}]", offset, rows)
 
-    def uploaded(self, upload_id: str, events: tuple[FeatureEvent | None, ...]) -> None:
+    def uploaded(self, upload_id: str, events: Iterable[FeatureEvent | None]) -> None:
         """Take a file that is DONE."""
         rows = tuple(expected(event) if event is not None else None for event in events)
         with self.lock:

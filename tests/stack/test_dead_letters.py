@@ -161,7 +161,7 @@ def test_rejected_lines_of_a_file_are_replayed_too(app: RunningApp, client: Rayt
     at = soon()
     file = tmp_path / "rows.jsonl"
     file.write_bytes(record(entity, 1, pd.Timestamp("2026-01-01", tz="UTC")) + b"\n" + record(entity, 2, at) + b"\n{\n")
-    done = app.ask("ingest", str(file), "--source", "features")
+    done = app.ask("ingest", str(file), "--source", "features")["files"][0]
     assert (done["rows"], done["rejected"]) == (1, 2)
     eventually(lambda: time.time() > at.timestamp() - IngestConfig().max_future_skew_s)
     replayed = app.raytide("dead-letters", "replay", "--upload", done["upload_id"], check=False)

@@ -155,9 +155,9 @@ def test_a_file_goes_the_same_way(app: RunningApp, client: RaytideClient, tmp_pa
         parquet.write_table(pa.Table.from_pandas(frame), path, row_group_size=100)
     else:
         frame.to_json(path, orient="records", lines=True)
-    first = app.ask("ingest", str(path), "--source", "features")
+    first = app.ask("ingest", str(path), "--source", "features")["files"][0]
     assert (first["state"], first["rows"], first["rejected"]) == ("DONE", 499, 1)
-    again = app.ask("ingest", str(path), "--source", "features")
+    again = app.ask("ingest", str(path), "--source", "features")["files"][0]
     assert again["upload_id"] == first["upload_id"]
     stored = client.sql(f"SELECT count(*) AS n, sum(value) AS total FROM features WHERE entity_id LIKE 'file-%-{marker}'")
     assert stored.to_pylist() == [{"n": 499, "total": frame["value"].sum() - frame["value"][7]}]

@@ -55,7 +55,7 @@ def test_files(catalog: Catalog, number: int, tmp_path: Path) -> None:
     file = make_file(Settings("nowhere:1", profile=Profile(bad=0.2, null=0.2)), number, START)
     source, kind = catalog.source("features"), Format(file.format)
     decode = compile_file_decoder(source, catalog, IngestConfig(), kind)
-    pieces = split(file.write(tmp_path), kind, SplitOptions(layout_of(source), 100_000, 100_000))
+    pieces = split(file.write(tmp_path).path, kind, SplitOptions(layout_of(source), 100_000, 100_000))
     decoded = [decode(piece, NOW_US, NOW_US) for piece in pieces]
     assert {r.position for d in decoded for r in d.rejected} == {n for n, event in enumerate(file.events) if event is None}
     values = [value for d in decoded for value in d.events.columns["value"].to_pylist()]

@@ -19,7 +19,6 @@ from generator import __main__ as command
 from generator import drive, link
 from generator.drive import Producer
 from generator.events import Message
-from generator.files import make_file
 from generator.link import Link
 from generator.profiles import Profile, Settings
 from generator.report import print_report
@@ -239,36 +238,6 @@ def test_observers_are_called_one_at_a_time() -> None:
     assert len(overlaps) == 2_000
 
 
-class Client:
-    def __init__(self, outcome: Any) -> None:
-        self.outcome, self.paths = outcome, []  # type: tuple[Any, list[Path]]
-
-    def upload_file(self, path: Path, *, source: str, format: str) -> Any:  # noqa: A002 - the client's name
-        assert path.exists()
-        assert (source, f".{format}") == ("features", path.suffix)
-        self.paths.append(path)
-        if isinstance(self.outcome, Exception):
-            raise self.outcome
-        return self.outcome
-
-
-@pytest.mark.parametrize(
-    ("state", "rows", "rejected", "ok"),
-    [("DONE", 500, 0, True), ("DONE", 499, 0, False), ("DONE", 500, 1, False), ("FAILED", 0, 0, False)],
-)
-def test_an_upload_counts_when_all_of_it_was_taken(tmp_path: Path, state: str, rows: int, rejected: int, *, ok: bool) -> None:
-    client = Client(SimpleNamespace(upload_id="u1", state=state, rows=rows, rejected=rejected, error=""))
-    file = make_file(fast(), 0, fast().start)
-    result = drive._upload_one(client, file, tmp_path)
-    assert (result.ok, result.upload_id) == (ok, "u1")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_upload_that_breaks_is_reported(tmp_path: Path) -> None:
-    result = drive._upload_one(Client(Unreachable("no gateway")), make_file(fast(), 1, fast().start), tmp_path)
-    assert (result.ok, result.error) == (False, "no gateway")
-
-
 def test_the_report_reads_well_and_as_json(use: Callable[..., Kafka]) -> None:
     use(acknowledge)
     report = drive.run(fast(count=50, profile=Profile(rate=0, bad=0.5)))
@@ -309,6 +278,8 @@ def test_a_producer_sends_a_batch_when_it_is_old(use: Callable[..., Kafka]) -> N
         (["--no-uploads"], 3, "raytide stack up"),
         (["--bootstrap-servers", "x:1"], 3, "--no-uploads"),
         (["--bad", "2"], 2, "--bad"),
+        (["--file-kinds", "csv,xml", "--bootstrap-servers", "x:1", "--no-uploads"], 2, "jsonl.zst"),
+        (["--file-ways", "", "--bootstrap-servers", "x:1", "--no-uploads"], 2, "once,twice,pair,cut"),
     ],
 )
 def test_the_command_says_what_is_wrong(

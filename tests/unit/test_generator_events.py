@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
-from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +15,6 @@ from cluster.errors import Misconfigured
 from generator import flaws
 from generator.batcher import Batcher
 from generator.events import CURRENCIES, FeatureEvent, Message, OrderEvent, messages
-from generator.files import FORMATS, make_file
 from generator.profiles import FEATURES, FEATURES_TOPIC, ORDERS_TOPIC, PROFILES, Profile, Settings
 from generator.schedule import due_times
 
@@ -207,35 +203,6 @@ def test_a_batch_is_never_too_large_nor_too_old(size: int, gaps: list[float]) ->
     assert batcher.take_all() == []
 
 
-@pytest.mark.parametrize("number", range(len(FORMATS)))
-def test_files_hold_their_rows(number: int, tmp_path: Path) -> None:
-    file = make_file(plan(Profile(bad=0.2, null=0.2)), number, START)
-    path = file.write(tmp_path)
-    assert path.suffix == f".{FORMATS[number]}"
-    assert len(file.rows) == len(file.events) == 500
-    assert 60 < sum(event is None for event in file.events) < 140
-    assert all(event is None or event is row for event, row in zip(file.events, file.rows, strict=True))
-    read: list[dict[str, Any]]
-    if file.format == "csv":
-        read = list(csv.DictReader(path.read_text().splitlines()))
-    elif file.format == "parquet":
-        read = pq.read_table(path).to_pylist()
-    else:
-        read = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [row["id"] for row in read] == [row.id for row in file.rows]
-    values = [None if row["value"] in {None, ""} else float(row["value"]) for row in read]
-    assert values == [row.value for row in file.rows]
-    times = [row["validated_at"] for row in read]
-    assert [t if isinstance(t, datetime) else datetime.fromisoformat(t) for t in times] == [r.validated_at for r in file.rows]
-
-
-def test_equal_files_are_equal_bytes(tmp_path: Path) -> None:
-    (tmp_path / "again").mkdir()
-    for number in range(3):
-        one, two = (make_file(plan(), number, START).write(folder) for folder in (tmp_path, tmp_path / "again"))
-        assert one.read_bytes() == two.read_bytes()
-
-
 @pytest.mark.parametrize(
     "wrong",
     [{"bad": 0.6, "duplicate": 0.6}, {"late": 0.9, "out_of_order": 0.2}, {"rate": -1}, {"orders": 1.5}],
@@ -247,7 +214,16 @@ def test_a_profile_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> No
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"entities": 0}, {"features": ()}, {"batch_seconds": 0}, {"count": -1}, {"start": datetime(2026, 1, 1)}],  # noqa: DTZ001 - the wrong one
+    [
+        {"entities": 0},
+        {"features": ()},
+        {"batch_seconds": 0},
+        {"count": -1},
+        {"file_bytes": 0},
+        {"file_kinds": ("xml",)},
+        {"file_ways": ()},
+        {"start": datetime(2026, 1, 1)},  # noqa: DTZ001 - the wrong one
+    ],
 )
 def test_settings_that_cannot_be_run_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(Misconfigured):

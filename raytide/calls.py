@@ -1,0 +1,60 @@
+"""One connection to a gateway, and how its methods are called: with a bound in time, and failing with errors of ours."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from cluster.gateway.failures import from_call
+
+OPTIONS = (
+    # An online answer has no limit of its own; what is asked for bounds it.
+    ("grpc.max_receive_message_length", -1),
+    # Finds a gateway whose machine is gone while a long call waits.
+    ("grpc.keepalive_time_ms", 30_000),
+)
+ATTEMPTS = 3
+
+
+class Calls:
+    """What every part of a client shares. Any number of threads may use it."""
+
+    def __init__(self, address: str, timeout_s: float) -> None:
+        self.address, self.timeout_s = address, timeout_s
+        self.channel = grpc.insecure_channel(address, options=OPTIONS)
+
+    def read(self, method: Callable[..., Any], request: Any) -> Any:
+        """Call a method that may be called twice; finding nobody, it is tried three times within about a second."""
+        with self.translated():
+            return _patiently(method, request, self.timeout_s)
+
+    def once(self, method: Callable[..., Any], request: Any) -> Any:
+        """Call a method whose answer would be another one the second time."""
+        with self.translated():
+            return method(request, timeout=self.timeout_s)
+
+    @contextlib.contextmanager
+    def translated(self) -> Iterator[None]:
+        """Raise what gRPC raises inside as the error of ours that it means."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise from_call(error, self.address) from None
+
+
+def _is_away(error: BaseException) -> bool:
+    return isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@retry(
+    retry=retry_if_exception(_is_away),
+    wait=wait_random_exponential(multiplier=0.1, max=1),
+    stop=stop_after_attempt(ATTEMPTS),
+    reraise=True,
+)
+def _patiently(method: Callable[..., Any], request: Any, timeout: float) -> Any:
+    return method(request, timeout=timeout)
