@@ -20,7 +20,7 @@ _CALL_SECONDS = 2.0
 _KEEP_SECONDS = 10 * 365 * 86_400
 #: One for an actor, and one because a piece of a file may take the other.
 WANTED = 2
-#: How long a worker may take until the raylet knows it; until then no other is asked for.
+#: How long a worker may take until it waits; until then no other is asked for in its place.
 _START_SECONDS = 10.0
 
 
@@ -28,7 +28,8 @@ class Spares:
     """Keeps idle workers on this node. Caller: one thread."""
 
     def __init__(self) -> None:
-        self._asked_at = float("-inf")
+        self._known: set[int] = set()  # all that ever waited
+        self._starting: list[float] = []  # until when each one that was asked for may take
         self._log = structlog.get_logger()
 
     def keep(self) -> list[int]:
@@ -43,15 +44,17 @@ class Spares:
             return []
 
     def _keep(self, raylet: Any) -> list[int]:
-        unused = _unused_workers(raylet)
-        if len(unused) < WANTED and time.monotonic() - self._asked_at > _START_SECONDS:
+        unused, now = _unused_workers(raylet), time.monotonic()
+        arrived = set(unused) - self._known
+        self._known |= arrived
+        self._starting = [until for until in self._starting[len(arrived) :] if until > now]
+        missing = WANTED - len(unused) - len(self._starting)
+        if missing > 0:
             request = node_manager_pb2.PrestartWorkersRequest(
-                language=common_pb2.Language.PYTHON, num_workers=WANTED - len(unused), keep_alive_duration_secs=_KEEP_SECONDS
+                language=common_pb2.Language.PYTHON, num_workers=missing, keep_alive_duration_secs=_KEEP_SECONDS
             )
             raylet.PrestartWorkers(request, timeout=_CALL_SECONDS)
-            self._asked_at = time.monotonic()
-        elif len(unused) >= WANTED:
-            self._asked_at = float("-inf")
+            self._starting += [now + _START_SECONDS] * missing
         return unused
 
 
