@@ -46,6 +46,7 @@ class Work:
         upload_id = job.upload.upload_id
         try:
             job.moved(self._parts.offline.set_upload_state(upload_id, UploadState.CANCELLED))
+            self._parts.spool.touch(upload_id, self._parts.now_us())
             if not self._parts.spool.holds(upload_id):
                 self._parts.spool.remove(upload_id)
         except RaytideError as error:
