@@ -1,7 +1,7 @@
 """What a backfill will read, and what of the range it cannot.
 
-Read is what Kafka still has of what the ledger covers. Rows of records that are gone from it, and of files, whose originals
-are not kept, stay as they are; the plan says how many that are.
+Read is what Kafka still has of what the ledger covers. Rows of records that are gone from it, and of files, which a
+backfill does not read, stay as they are; the plan says how many that are.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cluster.registry.catalog import Catalog, near_matches
 from cluster.registry.definitions import StreamSource
 from cluster.verify.report import Reads, rows
 
-NOT_KEPT = "the original of a file is not kept after it is DONE: upload it again as a corrected file"
+NOT_READ = "a backfill does not read files: upload it again as a corrected file"
 NOT_IN_KAFKA = "Kafka does not have it any more"
 ANOTHER_TOPIC = "the topic was deleted and made again since"
 
@@ -135,7 +135,7 @@ def _left(reads: Reads, backfill: Backfill, topic: str) -> Sequence[Left]:
 
 def _one_left(row: dict[str, Any], backfill: Backfill) -> Left:
     if row["upload_id"] is not None:
-        return Left(f"upload {row['upload_id']}", row["records"], NOT_KEPT)
+        return Left(f"upload {row['upload_id']}", row["records"], NOT_READ)
     now = [part.incarnation for part in backfill.parts if part.key == (row["topic"], row["partition"])]
     why = ANOTHER_TOPIC if now and row["incarnation"] < now[0] else NOT_IN_KAFKA
     return Left(f"{row['topic']}[{row['partition']}]", row["records"], why)

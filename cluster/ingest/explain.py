@@ -45,7 +45,7 @@ def explain(value: bytes | None, slots: Sequence[Slot], max_bytes: int, *, stric
     if value is None:
         return Reason.TOMBSTONE, "the message has no value"
     if len(value) > max_bytes:
-        return Reason.TOO_LARGE, f"the message is longer than {max_bytes} bytes"
+        return Reason.TOO_LARGE, f"the message is longer than {max_bytes} bytes (ingest.max_record_bytes)"
     if not value.strip():
         return Reason.EMPTY_MESSAGE, "the message is empty"
     try:

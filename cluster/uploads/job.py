@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from cluster.uploads.messages import UploadProgress
 from cluster.uploads.pieces import PieceCounts
 from cluster.uploads.transfer import BrokenOff, Transfer
 
+Followed = Generator[UploadProgress, None, None]
 _LOOK_SECONDS = 1.0
 CANCELLED = "the upload was cancelled, and nothing of it was stored"
 
@@ -122,7 +123,7 @@ class Job:
         with self._changed:
             return self._changed.wait_for(lambda: self._ended, seconds)
 
-    def follow(self, is_wanted: Callable[[], bool] = lambda: True) -> Iterator[UploadProgress]:
+    def follow(self, is_wanted: Callable[[], bool] = lambda: True) -> Followed:
         """Yield progress whenever it changed, the newest only, until the end; raise what ended it.
 
         Whether the follower is still wanted is asked once a second.

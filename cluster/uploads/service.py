@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 
 import structlog
@@ -19,7 +20,7 @@ from cluster.uploads.checking import Checker
 from cluster.uploads.header import check_same, checked
 from cluster.uploads.incoming import NoRoom
 from cluster.uploads.janitor import Janitor
-from cluster.uploads.job import CANCELLED, Cancelled, Job, progress_of
+from cluster.uploads.job import CANCELLED, Cancelled, Followed, Job, progress_of
 from cluster.uploads.jobs import Jobs
 from cluster.uploads.manifest import Bounds, Manifest
 from cluster.uploads.messages import CheckProgress, UploadHeader, UploadProgress
@@ -207,7 +208,7 @@ class UploadService:
             updated_at=self._now_us(),
         )
 
-    def _take(self, job: Job, header: UploadHeader, chunks: Iterable[bytes]) -> Iterator[UploadProgress]:
+    def _take(self, job: Job, header: UploadHeader, chunks: Iterable[bytes]) -> Followed:
         """Receive a file and hand it to the service's threads, unless it is known and arrived before."""
         try:
             known = self._offline.begin_upload(job.upload)
@@ -228,7 +229,7 @@ class UploadService:
         else:
             self._work.end(job, None)
 
-    def _receive(self, job: Job, header: UploadHeader, chunks: Iterable[bytes]) -> Iterator[UploadProgress]:
+    def _receive(self, job: Job, header: UploadHeader, chunks: Iterable[bytes]) -> Followed:
         try:
             yield from self._receiver.receive(job, header, chunks)
         except BrokenOff:
@@ -267,16 +268,17 @@ class UploadService:
     def _shown(self, upload: Upload) -> Upload:
         return replace(upload, original_kept=self._spool.holds(upload.upload_id))
 
-    def _showing(self, progress: Iterator[UploadProgress]) -> Iterator[UploadProgress]:
-        for one in progress:
-            yield replace(one, upload=self._shown(one.upload))
+    def _showing(self, progress: Followed) -> Iterator[UploadProgress]:
+        with closing(progress):  # at once, when nobody asks for more
+            for one in progress:
+                yield replace(one, upload=self._shown(one.upload))
 
 
 def _did_not_fail(upload: Upload) -> Refused:
     return Refused(f"upload {upload.upload_id} is {upload.state}: only one that is FAILED or CANCELLED can be retried")
 
 
-def _quietly(progress: Iterator[UploadProgress]) -> Iterator[UploadProgress]:
+def _quietly(progress: Followed) -> Followed:
     """Follow a job whose end is told by the upload's state, not by an error."""
     try:
         yield from progress

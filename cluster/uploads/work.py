@@ -46,6 +46,7 @@ class Work:
         upload_id = job.upload.upload_id
         try:
             job.moved(self._parts.offline.set_upload_state(upload_id, UploadState.CANCELLED))
+            self._parts.spool.touch(upload_id, self._parts.now_us())
             if not self._parts.spool.holds(upload_id):
                 self._parts.spool.remove(upload_id)
         except RaytideError as error:
@@ -74,7 +75,7 @@ class Work:
         for upload_id in self._parts.spool.parts():
             self._parts.spool.touch(upload_id, self._parts.now_us())
         for upload in self._parts.offline.list_uploads(_MAX_UNFINISHED):
-            if upload.state not in ENDED:
+            if upload.state not in ENDED and not self._waits_for_its_sender(upload):
                 job, is_mine = self._jobs.claim(upload.idempotency_key, partial(Job, upload, upload.bytes))
                 if is_mine:
                     # Its client may have sent it again since the list was made.
@@ -89,13 +90,18 @@ class Work:
     def _resume(self, job: Job, upload: Upload) -> None:
         job.moved(upload)
         spool, is_received = self._parts.spool, upload.state is not UploadState.RECEIVING
-        if upload.state in ENDED or (not is_received and spool.has_part(upload.upload_id)):
+        if upload.state in ENDED:
             self.end(job, None)
+        elif self._waits_for_its_sender(upload):  # since the list was made
+            self.end(job, RetryLater("the gateway was just looking after this file: send it again"))
         elif upload.state is UploadState.COMMITTED or spool.holds(upload.upload_id):
             self.start(job)
         else:
             what = "the spooled file is gone" if is_received else "the transfer was cut off"
             self._threads.submit(self._give_up, job, Refused(f"{what} when the gateway restarted: send the file again"))
+
+    def _waits_for_its_sender(self, upload: Upload) -> bool:
+        return upload.state is UploadState.RECEIVING and self._parts.spool.has_part(upload.upload_id)
 
     def _process(self, job: Job) -> None:
         self.end(job, _error_of(lambda: self._processor.process(job)))

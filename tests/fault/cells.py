@@ -63,7 +63,7 @@ CELLS: tuple[Cell, ...] = (
     _point(Point.FILE_COMMITTED, "writer: after a file's commit, before the answer", WRITER_S),
     _point(Point.BEFORE_PUBLISHING, "gateway: after a file's commit, before Redis"),
     _point(Point.PUBLISHING, "gateway: while finishing Redis, before DONE"),
-    _point(Point.DONE, "gateway: after DONE, before the spooled file is removed"),
+    _point(Point.DONE, "gateway: after DONE, before the client is told"),
     Cell("zombie:fenced", "partition frozen, its epoch taken, resumed", zombies.partition_fenced, SLOW_ROUNDS),
     Cell("zombie:overtaken", "partition frozen, overtaken, resumed", zombies.partition_overtaken, SLOW_ROUNDS),
     Cell("frozen:partition", "partition frozen until it is replaced", zombies.replaced_while_frozen("partition:"), SLOW_ROUNDS),

@@ -307,7 +307,7 @@ def test_a_log_that_lost_its_end_is_not_read(world: BackfillWorld, monkeypatch: 
     assert world.store.list_backfills()[0].state is BackfillState.STOPPED
 
 
-def test_files_are_told_because_their_originals_are_gone(world: BackfillWorld) -> None:
+def test_files_are_told_because_they_are_not_read(world: BackfillWorld) -> None:
     world.store.begin_upload(Upload("up", "k", "f.csv", "events", "csv", "aa", 1, UploadState.RECEIVING))
     world.store.open_upload("up", Origin.upload("up", 1))
     rows = [("e", "score", 1.0, NOW + at, NOW, at) for at in range(3)]
