@@ -113,7 +113,7 @@ def _meant(path: str, file_format: str | None) -> Iterator[Path]:
     named = Path(path)
     if named.is_dir():
         files = [file for file in _below(named) if kind_of(file)[0]]
-    elif named.exists():
+    elif named.is_file():
         files = [named]
     elif _GLOB.isdisjoint(path):
         raise Refused(f"there is no file or folder '{path}': correct the path, or quote a pattern such as 'data/*.csv'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import threading
@@ -10,9 +11,12 @@ from pathlib import Path
 
 import pytest
 from featurestore.v1 import ingest_pb2
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from cluster.errors import BadFile, NotFound, RaytideError
+from cluster.gateway.arrow import CHUNK_BYTES
+from raytide import cli_file_bars
 from raytide.cli import app
 from raytide.cli_output import exit_code
 from tests.upload_gateway import CANCELLED, DONE, FAILED, PROCESSING, Kept, UploadGateway, serving
@@ -188,3 +192,29 @@ def test_cancel_and_retry(run: Run, gateway: UploadGateway) -> None:
     gateway.end = (DONE, "")
     assert json.loads(run("uploads", "retry", "u7", "--json").stdout)["state"] == "DONE"
     assert "did not fail" in refused(run("uploads", "retry", "u7"))
+
+
+# ---- on a terminal
+
+
+def test_bars_show_what_is_on_its_way_and_lines_come_after_them(
+    run: Run, gateway: UploadGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=160)
+    monkeypatch.setattr(cli_file_bars, "errors", terminal)
+    shown: list[str] = []
+
+    def look(_kept: Kept) -> None:
+        shown.extend(task.description for task in made[0].tasks if task.visible)
+
+    made = [cli_file_bars.bars()]
+    monkeypatch.setattr(cli_file_bars, "bars", lambda: made[0])
+    Path("[red]d.csv").write_bytes(b"d" * 3 * CHUNK_BYTES)
+    gateway.at_chunk = look
+    done = ingest(run, "[red]d.csv", "a.csv", "--parallel", "1")
+    assert "2 files" in shown
+    assert r"\[red]d.csv" in shown, "nothing of a name is taken for markup"
+    assert not [task for task in made[0].tasks if task.description != "2 files"], "bars of files that ended are gone"
+    assert made[0].tasks[0].completed == made[0].tasks[0].total
+    assert done.stdout.splitlines()[-1] == "2 of 2 files are DONE: 18 rows, 2 rejected"
+    assert len(done.stdout.splitlines()) == 3
