@@ -1,6 +1,7 @@
 """A file's pieces as Ray tasks: a bounded submit loop under the cluster-wide limit.
 
-Each task decodes its piece, computes features and hands the rows to the writer itself; only counts come back.
+Each task decodes its piece, computes features and hands the rows to the writer itself; only counts come back. A task
+whose worker died is run again, until it is plain that the piece is what kills it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.exceptions import OutOfMemoryError, WorkerCrashedError
 
 from actors.clients import SlotClient, WriterClient
-from actors.handles import value
+from actors.handles import translate
 from actors.priority import give_way
 from cluster.config import Config
+from cluster.errors import BadFile
 from cluster.ingest.leases import Claim, Kind
 from cluster.ingest.split import Piece
 from cluster.registry import loader
@@ -26,8 +29,11 @@ from cluster.uploads import PieceCounts, check_piece, run_piece
 #: How long tasks of a file that was given up may take to end: none of them should meet its next attempt.
 ENDING_SECONDS = 10.0
 
+#: How often a piece is given to a worker before it counts as what killed them.
+TRIES = 4
 
-@ray.remote(num_cpus=1, max_retries=3)
+
+@ray.remote(num_cpus=1, max_retries=TRIES - 1)
 def _piece(config: Config, definitions: bytes, version: int, upload: Upload, piece: Piece) -> PieceCounts:
     set_up_logs(config.telemetry)
     give_way()
@@ -35,9 +41,10 @@ def _piece(config: Config, definitions: bytes, version: int, upload: Upload, pie
     return run_piece(catalog, config.ingest, WriterClient(), upload, piece)
 
 
-@ray.remote(num_cpus=1, max_retries=3)
+@ray.remote(num_cpus=1, max_retries=TRIES - 1)
 def _checked(config: Config, definitions: bytes, version: int, upload: Upload, piece: Piece) -> PieceCounts:
     set_up_logs(config.telemetry)
+    give_way()
     catalog = loader.from_bytes(definitions).registered_as(version)
     return check_piece(catalog, config.ingest, upload, piece)
 
@@ -46,6 +53,26 @@ def _checked(config: Config, definitions: bytes, version: int, upload: Upload, p
 class _Running:
     ref: Any
     slot: SlotClient
+    rows: tuple[int, int]  # the first, and the one after the last
+
+    def counts(self, upload: Upload) -> PieceCounts:
+        """Return what the task returned; raise BadFile when its workers died, and what it raised."""
+        try:
+            counts: PieceCounts = ray.get(self.ref)
+        except (WorkerCrashedError, OutOfMemoryError):
+            raise deadly(upload, self.rows) from None
+        except Exception as error:  # noqa: BLE001 - every error that Ray carries is translated
+            raise translate(error, "an upload task") from None
+        return counts
+
+
+def deadly(upload: Upload, rows: tuple[int, int]) -> BadFile:
+    """Return the error of a file with a piece that no worker survives; it is not tried again by itself."""
+    return BadFile(
+        f"file '{upload.name}' (upload {upload.upload_id}): the worker process died {TRIES} times out of {TRIES} at rows "
+        f"{rows[0]} to {rows[1] - 1}: a feature function of source '{upload.source}' ends its process, is stuck outside of "
+        "Python, or needs more memory than there is; mend it (`raytide apply`), or take these rows out, and send the file again"
+    )
 
 
 class RayPieceRunner:
@@ -72,11 +99,12 @@ class RayPieceRunner:
             for piece in pieces:
                 slot = self._slot(upload.upload_id, piece.number)
                 task = function.options(name=f"{verb}:{upload.upload_id}:{piece.number}")
-                running.append(_Running(task.remote(self._config, definitions, catalog.version, upload, piece), slot))
+                ref = task.remote(self._config, definitions, catalog.version, upload, piece)
+                running.append(_Running(ref, slot, (piece.first_row, piece.first_row + piece.rows)))
                 if len(running) >= self._at_once:
-                    yield self._take_one(running)
+                    yield self._take_one(running).counts(upload)
             while running:
-                yield self._take_one(running)
+                yield self._take_one(running).counts(upload)
         finally:
             for left in running:
                 ray.cancel(left.ref)
@@ -90,8 +118,8 @@ class RayPieceRunner:
         slot.hold()
         return slot
 
-    def _take_one(self, running: list[_Running]) -> PieceCounts:
-        """Wait for any piece; meanwhile keep all slots."""
+    def _take_one(self, running: list[_Running]) -> _Running:
+        """Wait for any piece, and return it; meanwhile keep all slots."""
         while True:
             done, _ = ray.wait([r.ref for r in running], num_returns=1, timeout=SlotClient.RENEW_SECONDS)
             if done:
@@ -101,5 +129,4 @@ class RayPieceRunner:
         ended = next(r for r in running if r.ref == done[0])
         running.remove(ended)
         ended.slot.release()
-        counts: PieceCounts = value(ended.ref, "an upload task")
-        return counts
+        return ended

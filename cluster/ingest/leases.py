@@ -1,7 +1,8 @@
 """The cluster-wide cap on workers, as a pure table of leases; time is an argument.
 
-Streams hold reserved slots and may use free shared ones; everything else shares the rest, and what waits longest goes
-first, with upload jobs taking turns; backfills never go before a stream that waits. A lease that is not renewed ends.
+Streams hold reserved slots and may use free shared ones; everything else shares the rest. A free slot goes to the job
+with the fewest slots, of several to the one whose last turn was longest ago, so that a file of many pieces never starves
+one of few; backfills never go before a stream that waits. A lease that is not renewed ends.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Leases:
         self._slots, self._reserved, self._seconds = slots, reserved_for_streams, seconds
         self._held: dict[str, Lease] = {}
         self._waiting: dict[str, Claim] = {}
+        self._turns: dict[str, None] = {}  # jobs that hold or wait and had a slot, the last one last
 
     @property
     def held(self) -> list[Lease]:
@@ -98,13 +100,19 @@ class Leases:
         while claim := self._next():
             del self._waiting[claim.holder]
             self._held[claim.holder] = Lease(claim, now, now + self._seconds)
+            self._note_turn(claim.job)
+
+    def _note_turn(self, job: str) -> None:
+        alive = {lease.claim.job for lease in self._held.values()} | {claim.job for claim in self._waiting.values()}
+        self._turns = {known: None for known in self._turns if known in alive and known != job} | {job: None}
 
     def _next(self) -> Claim | None:
         fitting = [claim for claim in self._waiting.values() if self._fits(claim)]
         if any(claim.kind is Kind.STREAM for claim in fitting):
             fitting = [claim for claim in fitting if claim.kind is not Kind.BACKFILL]
-        # min is stable: among jobs with equally many slots the one that waits longest.
-        return min(fitting, key=lambda c: self._slots_of(c.job), default=None)
+        turns = {job: turn for turn, job in enumerate(self._turns)}
+        # min is stable: among jobs without a turn so far the one that waits longest.
+        return min(fitting, key=lambda c: (self._slots_of(c.job), turns.get(c.job, -1)), default=None)
 
     def _slots_of(self, job: str) -> int:
         return sum(lease.claim.job == job for lease in self._held.values())
