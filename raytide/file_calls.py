@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
@@ -16,7 +15,7 @@ from cluster.gateway.failures import from_call
 from cluster.stores.ports import UploadState
 from raytide.answers import CheckView, RejectedRowView, UploadProgressView
 from raytide.local_files import LocalFile
-from raytide.perseverance import Breaking, Perseverance
+from raytide.perseverance import Breaking, Contact, Perseverance
 from raytide.transfer import FileMessages
 
 #: How long a file may be in trouble without getting further.
@@ -27,10 +26,10 @@ ENDED = frozenset({UploadState.DONE, UploadState.FAILED, UploadState.CANCELLED})
 
 
 class FileCalls:
-    """Makes calls to the gateway at `address` until `breaking` ends them; `met` is set once it has answered."""
+    """Makes calls to the gateway at `address` until `breaking` ends them; `contact` is what is known of it."""
 
-    def __init__(self, stub: ingest_pb2_grpc.IngestServiceStub, address: str, met: threading.Event, breaking: Breaking) -> None:
-        self._stub, self._address, self._met, self._breaking = stub, address, met, breaking
+    def __init__(self, stub: ingest_pb2_grpc.IngestServiceStub, address: str, contact: Contact, breaking: Breaking) -> None:
+        self._stub, self._address, self._contact, self._breaking = stub, address, contact, breaking
 
     def send(self, file: LocalFile, patience_s: float) -> Generator[UploadProgressView]:
         """Send a file from where the gateway has it, and yield its words until it ended.
@@ -121,7 +120,7 @@ class FileCalls:
         return RetryLater(f"{self._address} ended the call without saying what became of the file: send it again")
 
     def _perseverance(self, patience_s: float) -> Perseverance:
-        return Perseverance(patience_s, self._met, self._breaking)
+        return Perseverance(patience_s, self._contact, self._breaking)
 
 
 def _words(answers: Iterable[Any]) -> Iterator[UploadProgressView]:

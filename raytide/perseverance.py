@@ -48,17 +48,22 @@ class Breaking:
                 self._calls.discard(call)
 
 
-class Perseverance:
-    """The attempts at one file. It is given up when it was in trouble for `patience_s` without getting further.
+class Contact:
+    """What a client knows of its gateway: whether it ever answered, and when a file last got further."""
 
-    `met` is set once the gateway has answered; nobody at its address is a wrong address until then, and three attempts
-    within about a second will do.
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock, self.met, self.further_at = clock, False, float("-inf")
+
+
+class Perseverance:
+    """The attempts at one file. It is given up when it was in trouble for `patience_s` while no file got further.
+
+    Until the gateway has answered once, nobody at its address is a wrong address, and three attempts within about a second
+    will do.
     """
 
-    def __init__(
-        self, patience_s: float, met: threading.Event, breaking: Breaking, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._patience_s, self._met, self._breaking, self._clock = patience_s, met, breaking, clock
+    def __init__(self, patience_s: float, contact: Contact, breaking: Breaking) -> None:
+        self._patience_s, self._contact, self._breaking = patience_s, contact, breaking
         self._best = (-1, -1)
         self._since: float | None = None
 
@@ -73,18 +78,19 @@ class Perseverance:
         )
 
     def heard(self, reached: tuple[int, int]) -> None:
-        """Take how far (bytes, pieces) the gateway says a file is: one that got further than before has all the time again."""
-        self._met.set()
+        """Take how far (bytes, pieces) the gateway says the file is; further than before, all files have all the time again."""
+        self._contact.met = True
         if reached > self._best:
-            self._best, self._since = reached, None
+            self._best, self._since, self._contact.further_at = reached, None, self._contact.clock()
 
     def _may_go_on(self, error: BaseException) -> bool:
         return isinstance(error, RetryLater) and not self._breaking.ended.is_set()
 
     def _is_over(self, state: RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, Unreachable) and not self._met.is_set():
+        if isinstance(error, Unreachable) and not self._contact.met:
             return state.attempt_number >= ATTEMPTS
-        now = self._clock()
+        now = self._contact.clock()
         self._since = now if self._since is None else self._since
-        return now - self._since >= self._patience_s
+        # A file that waits for its turn behind others is in no trouble while these get further.
+        return now - max(self._since, self._contact.further_at) >= self._patience_s

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +17,7 @@ from raytide.answers import CheckView, FileResult, UploadProgressView, UploadVie
 from raytide.calls import Calls
 from raytide.file_calls import PATIENCE_S, FileCalls
 from raytide.local_files import FileOptions, describe
-from raytide.perseverance import Breaking
+from raytide.perseverance import Breaking, Contact
 
 PARALLEL = 4
 
@@ -29,7 +28,7 @@ class UploadsClient:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._uploads = ingest_pb2_grpc.IngestServiceStub(calls.channel)
-        self._met = threading.Event()
+        self._contact = Contact()
 
     def upload_file(
         self,
@@ -143,7 +142,7 @@ class UploadsClient:
         return upload_from_proto(answer.upload)
 
     def _file_calls(self, breaking: Breaking) -> FileCalls:
-        return FileCalls(self._uploads, self._calls.address, self._met, breaking)
+        return FileCalls(self._uploads, self._calls.address, self._contact, breaking)
 
 
 def _last(words: Generator[UploadProgressView], progress: Callable[[UploadProgressView], None] | None) -> UploadView:

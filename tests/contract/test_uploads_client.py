@@ -17,6 +17,7 @@ from cluster.stores.ports import UploadState
 from raytide import perseverance
 from raytide.answers import CheckView, RejectedRowView, UploadProgressView
 from raytide.client import RaytideClient
+from raytide.perseverance import Breaking, Contact, Perseverance
 from tests.upload_gateway import CANCELLED, DONE, FAILED, PROCESSING, RECEIVING, Kept, Trouble, UploadGateway, serving
 
 AWAY = grpc.StatusCode.UNAVAILABLE
@@ -219,7 +220,7 @@ def test_nobody_at_an_address_is_soon_said(file: Path) -> None:
 
 def test_patience_ends_without_getting_further_and_begins_anew_with_it() -> None:
     now = [0.0]
-    attempts = perseverance.Perseverance(10, threading.Event(), perseverance.Breaking(), lambda: now[0])
+    attempts = Perseverance(10, Contact(lambda: now[0]), Breaking())
     reached = iter([(0, 0), (5, 0), (5, 0), (5, 0), (5, 0)])
     tried = []
     with pytest.raises(RetryLater):  # noqa: PT012 - the attempts are the test
@@ -230,6 +231,22 @@ def test_patience_ends_without_getting_further_and_begins_anew_with_it() -> None
                 now[0] += 6
                 raise RetryLater("cut")
     assert tried == [0, 6, 12, 18], "from the second on it got no further, which is known since 12"
+
+
+def test_a_file_that_waits_behind_others_is_patient_while_these_get_further() -> None:
+    now = [0.0]
+    contact = Contact(lambda: now[0])
+    others = iter(range(1, 4))
+    other, waiting = Perseverance(10, contact, Breaking()), Perseverance(10, contact, Breaking())
+    tried = []
+    with pytest.raises(RetryLater):  # noqa: PT012 - the attempts are the test
+        for attempt in waiting.attempts():
+            with attempt:
+                tried.append(now[0])
+                other.heard((next(others, 3), 0))
+                now[0] += 6
+                raise RetryLater("8 files are being received already")
+    assert tried == [0, 6, 12, 18], "the others stopped at 12, and from then on it waited for 10 seconds"
 
 
 def test_a_closed_client_says_so(client: RaytideClient, file: Path) -> None:
