@@ -102,8 +102,8 @@ def _zip() -> bytes:
 
 
 PACKED = {
-    "gzip": (gzip.compress(CSV_FILE, mtime=0), "send it with compression gzip"),
-    "zstd": (pa.compress(CSV_FILE, "zstd", asbytes=True), "send it with compression zstd"),
+    "gzip": (gzip.compress(CSV_FILE, mtime=0), "unpack it first"),
+    "zstd": (pa.compress(CSV_FILE, "zstd", asbytes=True), "unpack it first"),
     "bzip2": (bz2.compress(CSV_FILE), "bzip2: unpack it first"),
     "xz": (lzma.compress(CSV_FILE), "xz: unpack it first"),
     "xlsx": (_zip(), "a zip archive or spreadsheet"),
