@@ -11,7 +11,7 @@ from tests.fault import kills, nodes, outages, poison, zombies
 from tests.fault.kills import Fault
 from tests.fault.outages import Outage
 
-ACTOR_ROUNDS, SLOW_ROUNDS, EXTRA_ROUNDS = 20, 5, 2
+ACTOR_ROUNDS, SLOW_ROUNDS, EXTRA_ROUNDS = 20, 5, 1
 
 
 @dataclass(frozen=True)
