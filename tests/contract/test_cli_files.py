@@ -129,8 +129,12 @@ def test_ctrl_c_says_what_goes_on_and_how_to_end_it(run: Run, gateway: UploadGat
 
     forever = threading.Event()
     gateway.at_chunk = interrupt
-    done = ingest(run, "a.csv")
-    forever.set()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
+    try:
+        done = ingest(run, "a.csv")
+    finally:
+        signal.signal(signal.SIGINT, before)
+        forever.set()
     assert done.exit_code == 130
     assert "a.csv is not all there: the same command goes on where it stopped" in done.stderr
     assert "raytide uploads cancel u1 drops it" in done.stderr
