@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
@@ -83,6 +84,7 @@ class Stage:
         """Drop everything; the temporary tables go with the cursor."""
         self._forget()
         self.cursor.close()
+        pa.default_memory_pool().release_unused()  # it would keep the memory of the largest file for the next one
 
     def _spill(self, rows: list[pa.Table], rejects: list[pa.Table]) -> None:
         """Move what waits in memory, and what has no place there, to the temporary tables."""
@@ -109,7 +111,13 @@ def _checked(table: pa.Table) -> pa.Table:
 
 def _own(table: pa.Table) -> pa.Table:
     """Return a copy in memory of this process: what came is Ray's, which has to have its memory back for the next piece."""
-    sink = pa.BufferOutputStream()
+    counted = pa.MockOutputStream()
+    _write(table, counted)
+    copy = pa.allocate_buffer(counted.size())
+    _write(table, pa.FixedSizeBufferWriter(copy))
+    return pa.ipc.open_stream(copy).read_all()
+
+
+def _write(table: pa.Table, sink: Any) -> None:
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    return pa.ipc.open_stream(sink.getvalue()).read_all()
