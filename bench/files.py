@@ -1,7 +1,8 @@
 """Rows a second of a file through Raytide, beside DuckDB's own INSERT ... SELECT of the same file. `python -m bench.files`.
 
-Raytide's clock runs from the client's first look at the file to DONE: checksums, gRPC on loopback, spool, validation, one transaction and
-the newest values in Redis. The bare statement reads the file where it lies, into an empty file with the same table.
+Raytide's clock runs from the client's first look at the file to DONE: checksums, gRPC on loopback, spool, validation, one
+transaction and the newest values in Redis. The bare statement reads the file where it lies, into an empty file with the same
+table. Both systems take each file in turn; Raytide's store grows from file to file.
 """
 
 from __future__ import annotations
