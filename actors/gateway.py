@@ -33,7 +33,7 @@ from cluster.dead_letters.service import Parts as DeadLetterParts
 from cluster.errors import RetryLater
 from cluster.gateway.server import GatewayServer
 from cluster.ingest.stream import State
-from cluster.rebuild import ask
+from cluster.rebuild import as_it_is, ask
 from cluster.registry.catalog import Catalog
 from cluster.resets import ResetAnswer, ResetRequest
 from cluster.status import Endpoints, LimiterReport, OnlineReport, OnlineState, PartitionReport, StatusReport, WriterReport
@@ -152,7 +152,7 @@ class AppBackend:
 
     def _online_report(self) -> OnlineReport:
         away = OnlineReport(OnlineState.UNKNOWN, "the supervisor, which watches it, does not answer")
-        return quietly(lambda: Remote(SUPERVISOR, STATUS_SECONDS).call("online"), away)
+        return as_it_is(self.online, quietly(lambda: Remote(SUPERVISOR, STATUS_SECONDS).call("online"), away))
 
     def _writer(self) -> WriterReport:
         try:

@@ -74,6 +74,18 @@ def is_filled(online: OnlineStore) -> bool:
     return str(online.marker()).startswith(FULL)
 
 
+def as_it_is(online: OnlineStore, report: OnlineReport) -> OnlineReport:
+    """Return what the watch reported last, or what the store says if that is worse: the watch looks only now and then."""
+    if report.state is not OnlineState.OK:
+        return report
+    try:
+        if is_filled(online):
+            return report
+    except RaytideError as error:
+        return replace(report, state=OnlineState.AWAY, note=str(error))
+    return OnlineReport(OnlineState.REBUILDING, "it was emptied, or somebody asked for it: filled from history in a moment")
+
+
 class Settling:
     """Which partitions may still have batches that were online before the claim and are not in history yet.
 

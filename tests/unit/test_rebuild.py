@@ -10,7 +10,7 @@ import pytest
 
 from cluster import rebuild as rebuilding
 from cluster.errors import Unreachable
-from cluster.rebuild import Key, Mark, OnlineWatch, Parts, ask, full, rebuild
+from cluster.rebuild import Key, Mark, OnlineWatch, Parts, as_it_is, ask, full, rebuild
 from cluster.status import OnlineReport, OnlineState
 from cluster.stores.memory_online import MemoryOnlineStore
 from cluster.verify import newest
@@ -259,6 +259,24 @@ def test_a_store_that_is_away_is_told_and_tried_again(streams: Streams, monkeypa
     streams.watch.look()
     assert streams.watch.report == OnlineReport(OnlineState.OK, "", 8, 8)
     assert is_right(streams)
+
+
+def test_a_status_between_two_looks_says_what_the_store_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    online, well = MemoryOnlineStore(), OnlineReport(OnlineState.OK, entities_done=3)
+    assert as_it_is(online, well).state is OnlineState.REBUILDING
+    online.mark(full(["x"]))
+    assert as_it_is(online, well) == well
+
+    def away(_self: MemoryOnlineStore) -> None:
+        raise Unreachable("away")
+
+    monkeypatch.setattr(MemoryOnlineStore, "marker", away)
+    assert as_it_is(online, well) == replace(well, state=OnlineState.AWAY, note="away")
+
+
+def test_a_status_during_a_rebuild_says_how_far_it_is() -> None:
+    busy = OnlineReport(OnlineState.REBUILDING, entities_done=3)
+    assert as_it_is(MemoryOnlineStore(), busy) is busy
 
 
 def test_asking_rebuilds_what_somebody_deleted_and_says_how_far_it_is(streams: Streams) -> None:
