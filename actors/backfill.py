@@ -1,4 +1,4 @@
-"""Stretches of a backfill as Ray tasks: one task and one worker slot at a time for each partition.
+"""Stretches of a backfill as Ray tasks: one task and one worker slot at a time for each partition, and for each file.
 
 A task reads, commits and publishes itself; nothing but its end comes back. One that dies is run again by Ray, and goes on
 from what is in DuckDB.
@@ -7,6 +7,9 @@ from what is in DuckDB.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import ray
 
@@ -15,33 +18,46 @@ from actors.clients import SlotClient
 from actors.handles import value
 from actors.priority import give_way
 from cluster.app import App
-from cluster.backfills import Recompute
-from cluster.backfills.stretch import Ports, run_stretch
+from cluster.backfills.share import Ports
+from cluster.backfills.stretch import Work, run_piece, run_stretch
 from cluster.clock import now_us
-from cluster.ingest.backfills import Backfill
+from cluster.ingest.backfills import Backfill, PartKey
+from cluster.ingest.files.piece import Piece
 from cluster.ingest.leases import Claim, Kind
 from cluster.registry import loader
 from cluster.registry.catalog import Catalog
 from cluster.stores.kafka import KafkaPartition
+from cluster.stores.ports import Upload
 from cluster.stores.redis import RedisOnlineStore
 from cluster.telemetry import set_up_logs
 
 
 @ray.remote(num_cpus=1, max_retries=3)
-def _stretch(app: App, definitions: bytes, backfill: Backfill, topic: str, partition: int) -> None:
+def _stretch(app: App, definitions: bytes, backfill: Backfill, key: PartKey) -> None:
+    with _work(app, definitions, backfill) as work:
+        source = KafkaPartition(app.config.kafka, app.bootstrap, key.topic, key.partition, app.config.ingest)
+        try:
+            run_stretch(work, key, source)
+        finally:
+            source.close()
+
+
+@ray.remote(num_cpus=1, max_retries=3)
+def _piece(app: App, definitions: bytes, backfill: Backfill, upload: Upload, piece: Piece) -> None:
+    with _work(app, definitions, backfill) as work:
+        run_piece(work, upload, piece)
+
+
+@contextmanager
+def _work(app: App, definitions: bytes, backfill: Backfill) -> Iterator[Work]:
     set_up_logs(app.config.telemetry)
     give_way()
     catalog = loader.from_bytes(definitions).registered_as(backfill.registry_version)
-    history, config = BackfillClient(), app.config
-    now = history.get_backfill(backfill.backfill_id)  # an earlier run of this task may have taken it further
-    source = KafkaPartition(config.kafka, app.bootstrap, topic, partition, config.ingest)
-    online = RedisOnlineStore(app.redis_url, config.online_store)
+    online = RedisOnlineStore(app.redis_url, app.config.online_store)
     try:
-        kept = online if catalog.views[now.view].online else None
-        ports = Ports(source, history, kept, now_us)
-        run_stretch(ports, Recompute.compile(catalog, now, config.ingest), now, topic, partition)
+        kept = online if catalog.views[backfill.view].online else None
+        yield Work(Ports(BackfillClient(), kept), catalog, app.config.ingest, backfill, now_us)
     finally:
-        source.close()
         online.close()
 
 
@@ -51,14 +67,21 @@ class RayStretchRunner:
     def __init__(self, app: App, holder: str) -> None:
         self._app, self._holder = ray.put(app), holder
 
-    def run(self, catalog: Catalog, backfill: Backfill, topic: str, partition: int) -> None:
+    def run(self, catalog: Catalog, backfill: Backfill, key: PartKey) -> None:
         """Wait for a slot, then for the task; meanwhile keep the slot."""
+        self._run(_stretch, catalog, backfill, f"{key.topic}:{key.partition}", key)
+
+    def run_piece(self, catalog: Catalog, backfill: Backfill, upload: Upload, piece: Piece) -> None:
+        """Do the same with a piece of a file, which goes to wherever the task runs."""
+        self._run(_piece, catalog, backfill, f"{upload.upload_id}:{piece.number}", upload, piece)
+
+    def _run(self, function: Any, catalog: Catalog, backfill: Backfill, name: str, *args: Any) -> None:
         job = backfill.backfill_id
         slot = SlotClient(Claim(f"{self._holder}:{job}:{uuid.uuid4().hex}", Kind.BACKFILL, job))
         slot.hold()
         try:
-            task = _stretch.options(name=f"backfill:{job}:{topic}:{partition}")
-            ref = task.remote(self._app, loader.to_bytes(catalog), backfill, topic, partition)
+            task = function.options(name=f"backfill:{job}:{name}")
+            ref = task.remote(self._app, loader.to_bytes(catalog), backfill, *args)
             while not ray.wait([ref], timeout=SlotClient.RENEW_SECONDS)[0]:
                 slot.renew()
             value(ref, "a backfill task")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from actors.clients import LONG_SECONDS, WriterClient
 from actors.handles import WRITER, Remote
-from cluster.ingest.backfills import Backfill, BackfillState, Changes
+from cluster.ingest.backfills import Backfill, BackfillState, Changes, PartKey
 from cluster.records import Batch
 
 
@@ -24,23 +24,23 @@ class BackfillClient(WriterClient):
         """See BackfillStore."""
         return self._one("open_backfill", asked)
 
-    def backfill_positions(self, backfill_id: str, topic: str, partition: int, first: int, following: int) -> NDArray[np.int64]:
+    def backfill_positions(self, backfill_id: str, key: PartKey, first: int, following: int) -> NDArray[np.int64]:
         """See BackfillStore."""
-        found: NDArray[np.int64] = self._call("backfill_positions", backfill_id, topic, partition, first, following)
+        found: NDArray[np.int64] = self._call("backfill_positions", backfill_id, key, first, following)
         return found
 
     def commit_backfill(self, backfill_id: str, batch: Batch) -> Backfill:
         """See BackfillStore."""
         return self._one("commit_backfill", backfill_id, batch)
 
-    def backfill_changes(self, backfill_id: str, topic: str, partition: int) -> Changes:
+    def backfill_changes(self, backfill_id: str, key: PartKey) -> Changes:
         """See BackfillStore."""
-        found: Changes = self._call("backfill_changes", backfill_id, topic, partition)
+        found: Changes = self._call("backfill_changes", backfill_id, key)
         return found
 
-    def publish_backfill(self, backfill_id: str, topic: str, partition: int, up_to: int) -> Backfill:
+    def publish_backfill(self, backfill_id: str, key: PartKey, up_to: int) -> Backfill:
         """See BackfillStore."""
-        return self._one("publish_backfill", backfill_id, topic, partition, up_to)
+        return self._one("publish_backfill", backfill_id, key, up_to)
 
     def end_backfill(self, backfill_id: str, state: BackfillState, note: str = "") -> Backfill:
         """See BackfillStore."""

@@ -26,6 +26,7 @@ from actors.watch import AnswerWatch
 from cluster import resets
 from cluster.app import App
 from cluster.backfills import BackfillService
+from cluster.backfills.drive import Tools
 from cluster.backfills.service import Parts as BackfillParts
 from cluster.clock import now_us
 from cluster.dead_letters.service import DeadLetterService
@@ -69,10 +70,8 @@ class AppBackend:
             self.offline, self.online, self.definitions.look, RayPartRunner(app.config.ingest, name), app.config.ingest
         )
         self.dead_letters = DeadLetterService(parts)
-        backfill_parts = BackfillParts(
-            self.offline, self.online, self.definitions.look, self._kafka, RayStretchRunner(app, name), name
-        )
-        self.backfills = BackfillService(backfill_parts)
+        tools = Tools(self.offline, self.online, self.uploads.originals, RayStretchRunner(app, name))
+        self.backfills = BackfillService(BackfillParts(tools, self.definitions.look, self._kafka, name))
         self.address = ""
 
     def catalog(self) -> Catalog:

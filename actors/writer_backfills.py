@@ -8,7 +8,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from cluster.ingest.backfills import Backfill, BackfillState, Changes
+from cluster.ingest.backfills import Backfill, BackfillState, Changes, PartKey
 from cluster.records import Batch
 from cluster.stores.duckdb import DuckStore
 
@@ -29,10 +29,10 @@ class WriterBackfills:
             return self._store.open_backfill(asked)
 
     @ray.method(concurrency_group="uploads")
-    def backfill_positions(self, backfill_id: str, topic: str, partition: int, first: int, following: int) -> NDArray[np.int64]:
+    def backfill_positions(self, backfill_id: str, key: PartKey, first: int, following: int) -> NDArray[np.int64]:
         """See BackfillStore."""
         with self._alive():
-            return self._store.backfill_positions(backfill_id, topic, partition, first, following)
+            return self._store.backfill_positions(backfill_id, key, first, following)
 
     @ray.method(concurrency_group="uploads")
     def commit_backfill(self, backfill_id: str, batch: Batch) -> Backfill:
@@ -41,16 +41,16 @@ class WriterBackfills:
             return self._store.commit_backfill(backfill_id, batch)
 
     @ray.method(concurrency_group="uploads")
-    def backfill_changes(self, backfill_id: str, topic: str, partition: int) -> Changes:
+    def backfill_changes(self, backfill_id: str, key: PartKey) -> Changes:
         """See BackfillStore."""
         with self._alive():
-            return self._store.backfill_changes(backfill_id, topic, partition)
+            return self._store.backfill_changes(backfill_id, key)
 
     @ray.method(concurrency_group="uploads")
-    def publish_backfill(self, backfill_id: str, topic: str, partition: int, up_to: int) -> Backfill:
+    def publish_backfill(self, backfill_id: str, key: PartKey, up_to: int) -> Backfill:
         """See BackfillStore."""
         with self._alive():
-            return self._store.publish_backfill(backfill_id, topic, partition, up_to)
+            return self._store.publish_backfill(backfill_id, key, up_to)
 
     @ray.method(concurrency_group="uploads")
     def end_backfill(self, backfill_id: str, state: BackfillState, note: str) -> Backfill:

@@ -32,6 +32,9 @@ _WARM_WORKERS = {
     "RAY_kill_idle_workers_interval_ms": "0",
     "RAY_preload_python_modules": "actors.gateway,actors.partition,actors.writer",  # for the spare ones: actors/spare.py
 }
+# Ray's own default is 15: every other program of the machine would go before streams and reads, and nothing of ours could
+# give way to them (actors/priority.py).
+_PRIORITY = {"RAY_worker_niceness": "0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ def environment() -> dict[str, str]:
     Token mode is said explicitly, because Ray turns it on by itself when the user has a token file.
     """
     ours = {name: value for name, value in os.environ.items() if name not in _OTHERS}
-    return {**ours, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **_WARM_WORKERS}
+    return {**ours, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **_WARM_WORKERS, **_PRIORITY}
 
 
 def start(config: RayConfig, log: Path) -> RayHead:

@@ -60,7 +60,7 @@ class SourceKind(StrEnum):
 class Origin:
     """What a `source_id` stands for: one partition or one upload, under one registry version.
 
-    Or replays of its rejects, or what one backfill made of the partition's records. `incarnation` counts how often a
+    Or replays of its rejects, or what one backfill made of its records. `incarnation` counts how often a
     partition's offsets began anew, because its topic was deleted and made again.
     """
 
@@ -82,14 +82,13 @@ class Origin:
         """Return the origin of rows that came in a file."""
         return cls(SourceKind.UPLOAD, registry_version, upload_id=upload_id)
 
-    @classmethod
-    def backfill(cls, backfill_id: str, topic: str, partition: int, incarnation: int, registry_version: int) -> Origin:
-        """Return the origin of rows that a backfill computed from a partition's records."""
-        return cls(SourceKind.BACKFILL, registry_version, topic, partition, None, incarnation, backfill_id)
-
     def replayed_under(self, registry_version: int) -> Origin:
         """Return the origin of this one's rejects that passed under these definitions after all."""
         return replace(self, kind=SourceKind.REPLAY, registry_version=registry_version)
+
+    def recomputed_by(self, backfill_id: str, registry_version: int) -> Origin:
+        """Return the origin of rows that a backfill computed from this one's records."""
+        return replace(self, kind=SourceKind.BACKFILL, registry_version=registry_version, backfill_id=backfill_id)
 
 
 class Reason(StrEnum):

@@ -1,17 +1,19 @@
-"""A small system for tests of backfills: a topic in memory, DuckDB, an online store, definitions that change."""
+"""A small system for tests of backfills: a topic in memory, files, DuckDB, an online store, definitions that change."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from cluster.backfills import Asked, BackfillProgress, BackfillService, LocalStretchRunner
+from cluster.backfills.drive import Tools
 from cluster.backfills.service import Parts
-from cluster.config import IngestConfig, OfflineStoreConfig
-from cluster.ingest.backfills import Backfill, BackfillState
+from cluster.config import IngestConfig, OfflineStoreConfig, UploadsConfig
+from cluster.ingest.backfills import Backfill, BackfillState, PartKey
 from cluster.ingest.merge import newest
 from cluster.ingest.pipeline import SourcePlan
 from cluster.rebuild import FULL
@@ -22,6 +24,8 @@ from cluster.stores.duckdb import DuckStore
 from cluster.stores.duckdb_reads import DuckReads
 from cluster.stores.memory_kafka import MemoryPartition, MemoryTopic
 from cluster.stores.memory_online import MemoryOnlineStore
+from cluster.stores.ports import OfflineStore
+from cluster.uploads import LocalPieceRunner, UploadHeader, UploadService
 from cluster.verify import verify
 
 NOW = 1_700_000_000_000_000
@@ -81,6 +85,7 @@ class BackfillWorld:
         self.catalog = definitions(1)
         self.ingest = IngestConfig(batch_records=batch_records)
         self.before: Callable[[str], None] = lambda _method: None
+        self.uploads = self.gateway_of_files(str(folder / "spool"))
 
     def __getattr__(self, name: str) -> Any:
         """Be the writer, with `before` called first."""
@@ -111,6 +116,28 @@ class BackfillWorld:
             origin = Origin.stream("t", partition, self.catalog.version)
             self.store.commit(outcome.batch(origin, start.epoch, (records.first, records.next)))
 
+    def gateway_of_files(self, spool: str, piece_bytes: int = 200) -> UploadService:
+        """Return an upload service whose pieces have a few rows each."""
+        config = UploadsConfig(spool=spool, piece_bytes=piece_bytes, min_free_bytes=0)
+        port = cast("OfflineStore", self.store)  # without SQL, which uploads do not need
+        return UploadService(
+            port,
+            self.online,
+            lambda: self.catalog,
+            config,
+            LocalPieceRunner(self.ingest, port),
+            lambda: NOW,
+            max_record_bytes=self.ingest.max_record_bytes,
+        )
+
+    def upload(self, content: bytes, kind: str = "jsonl") -> str:
+        """Send a file of source `events`; return the upload's id when it is DONE."""
+        digest = hashlib.sha256(content).hexdigest()
+        header = UploadHeader(f"f.{kind}", "events", kind, len(content), digest, digest, {})
+        *_, last = self.uploads.submit(header, [content])
+        assert last.upload.state == "DONE", last.upload
+        return last.upload.upload_id
+
     def service(self) -> BackfillService:
         runner = LocalStretchRunner(
             lambda _topic, partition: MemoryPartition(self.topic, partition, self.ingest),
@@ -118,12 +145,16 @@ class BackfillWorld:
             self.ingest,
             lambda: NOW,
         )
-        parts = Parts(self, self.online, lambda: self.catalog, lambda: KafkaTwin(self.topic), runner, "gateway:1")
-        return BackfillService(parts)
+        tools = Tools(self, self.online, self.uploads.originals, runner)
+        return BackfillService(Parts(tools, lambda: self.catalog, lambda: KafkaTwin(self.topic), "gateway:1"))
 
     def backfill(self, since: int = 0, until: int = 10**9, view: str = "scores") -> BackfillProgress:
         """Run one to its end; times are µs after NOW."""
-        return list(self.service().run(Asked(view, NOW + since, NOW + until)))[-1]
+        return list(self.service().run(self.asked(since, until, view)))[-1]
+
+    def asked(self, since: int = 0, until: int = 10**9, view: str = "scores") -> Asked:
+        """Return a range; times are µs after NOW."""
+        return Asked(view, NOW + since, NOW + until)
 
     def crawl(self, since: int, until: int, partitions: Iterable[int] = (0, 1)) -> Backfill:
         """Do what a service does in its threads, here, so that a test can let it die anywhere."""
@@ -133,16 +164,35 @@ class BackfillWorld:
         opened = running[0] if running else service._open(asked)
         for part in opened.parts:
             while part.partition in partitions and part.published < part.end:
-                service._parts.runner.run(self.catalog, opened, *part.key)
+                self._take_further(service._parts.tools, opened, part.key)
                 opened = self.store.get_backfill(opened.backfill_id)
-                part = opened.part(*part.key)  # noqa: PLW2901 - the same part, further on
+                part = opened.part(part.key)  # noqa: PLW2901 - the same part, further on
         return opened
+
+    def _take_further(self, tools: Tools, opened: Backfill, key: PartKey) -> None:
+        if not key.upload_id:
+            tools.runner.run(self.catalog, opened, key)
+            return
+        upload = self.store.get_upload(key.upload_id)
+        for piece in tools.files.pieces(self.catalog, upload):
+            tools.runner.run_piece(self.catalog, opened, upload, piece)
+
+    def of_file(self, upload_id: str, table: str = "features", feature: str = "score") -> dict[int, tuple[float, str, int]]:
+        """Return what a table holds of a feature of a file: by row, value, kind and version."""
+        found = self.reads.query(
+            f"""SELECT position, value, kind, registry_version FROM {table} JOIN sources USING (source_id)
+            WHERE feature_name = ? AND upload_id = ? ORDER BY ALL""",
+            [feature, upload_id],
+        )
+        rows = [tuple(row.values()) for row in found.to_pylist()]
+        assert len({row[0] for row in rows}) == len(rows) or table != "features", "one version of each record"
+        return {position: (value, kind, version) for position, value, kind, version in rows}
 
     def scores(self, table: str = "features", feature: str = "score") -> dict[tuple[int, int], tuple[float, str, int]]:
         """Return what a table holds of a feature: by partition and position, value, kind and version."""
         found = self.reads.query(
             f"""SELECT "partition", position, value, kind, registry_version FROM {table} JOIN sources USING (source_id)
-            WHERE feature_name = ? ORDER BY ALL""",
+            WHERE feature_name = ? AND upload_id IS NULL ORDER BY ALL""",
             [feature],
         )
         rows = [tuple(row.values()) for row in found.to_pylist()]
@@ -159,4 +209,5 @@ class BackfillWorld:
         assert report.ok, report.to_dict()
 
     def close(self) -> None:
+        self.uploads.close()
         self.store.close()

@@ -9,26 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cluster.ingest.backfills import PartKey
 from cluster.rebuild import is_filled
 from cluster.stores.ports import BackfillStore, OnlineStore
 
+Where = tuple[str, PartKey]  # a backfill, and which of its shares
 
-def publish(history: BackfillStore, online: OnlineStore | None, where: tuple[str, str, int], pause: Callable[[], None]) -> None:
-    """Bring online what is in history of a part, and note it; `where` is backfill, topic and partition. Harmless to repeat.
+
+def publish(history: BackfillStore, online: OnlineStore | None, where: Where, pause: Callable[[], None]) -> None:
+    """Bring online what is in history of a part, and note it; `where` names it. Harmless to repeat.
 
     `online` is None for a view that is not kept online. While the online store is being rebuilt it is done again: a
     rebuild may have read what was superseded since, and write it with equal times. `pause` returns after a moment.
     """
-    backfill_id, topic, partition = where
-    part = history.get_backfill(backfill_id).part(topic, partition)
+    backfill_id, key = where
+    part = history.get_backfill(backfill_id).part(key)
     if part.published == part.next:
         return
     if online is not None:
         _write(history, online, where, pause)
-    history.publish_backfill(backfill_id, topic, partition, part.next)
+    history.publish_backfill(backfill_id, key, part.next)
 
 
-def _write(history: BackfillStore, online: OnlineStore, where: tuple[str, str, int], pause: Callable[[], None]) -> None:
+def _write(history: BackfillStore, online: OnlineStore, where: Where, pause: Callable[[], None]) -> None:
     changed, whole = history.backfill_changes(*where), False
     while not whole:
         online.retract(changed.gone)

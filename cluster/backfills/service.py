@@ -8,43 +8,25 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import structlog
-from tenacity import (
-    Retrying,
-    retry_if_exception_type,
-    sleep_using_event,
-    stop_after_delay,
-    stop_any,
-    stop_when_event_set,
-    wait_random_exponential,
-)
 
-from cluster.backfills.plan import Asked, Left, Offsets, Plan, plan
+from cluster.backfills.drive import Drive, Tools
+from cluster.backfills.plan import Asked, Kept, Left, Offsets, Plan, left, plan
 from cluster.backfills.publish import publish
-from cluster.backfills.stretch import StretchRunner
-from cluster.errors import RaytideError, Refused, RetryLater
-from cluster.ingest.backfills import Backfill, BackfillPart, BackfillState
+from cluster.errors import RaytideError, RetryLater
+from cluster.ingest.backfills import Backfill, BackfillState
 from cluster.registry.catalog import Catalog
-from cluster.stores.ports import BackfillStore, OnlineStore
-from cluster.verify.report import Reads
 
 LOOK_SECONDS = 5.0
-PATIENCE_SECONDS = 60.0
-TELL_SECONDS = 1.0
-PARTITIONS_AT_ONCE = 4
+PAUSE_SECONDS = 1.0
 
 BROKEN_OFF = "the call was broken off"
 GATEWAY_ENDED = "its gateway ended"
 CANCELLED = "cancelled"
-
-
-class History(BackfillStore, Reads, Protocol):
-    """What the service needs of the writer."""
+CAME_LATER = "it came after this backfill began: do this again when it is DONE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +42,9 @@ class BackfillProgress:
 class Parts:
     """What the service needs. `offsets` connects to Kafka, for a plan; `holder` is the gateway's name."""
 
-    history: History
-    online: OnlineStore
+    tools: Tools
     catalog: Callable[[], Catalog]
     offsets: Callable[[], Offsets]
-    runner: StretchRunner
     holder: str
 
 
@@ -72,7 +52,7 @@ class BackfillService:
     """Caller: any number of threads. Between `start` and `close` it publishes what has to be."""
 
     def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+        self._parts, self._history = parts, parts.tools.history
         self._mine: set[str] = set()  # that run in this process
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -108,9 +88,11 @@ class BackfillService:
         planned = self._plan(asked, catalog)
         opened, note = self._open(planned.backfill), BROKEN_OFF
         try:
-            yield BackfillProgress(opened, planned.left)
-            for now in self._drive(catalog, opened):
-                yield BackfillProgress(now, planned.left)
+            stay = self._left(catalog, planned, opened)
+            yield BackfillProgress(opened, stay)
+            drive = Drive(self._parts.tools, catalog, opened, self._stop)
+            for now in drive.run():
+                yield BackfillProgress(now, stay)
             note = ""
         except Exception as error:
             note = (
@@ -119,19 +101,20 @@ class BackfillService:
             raise
         finally:
             self._end(opened.backfill_id, BackfillState.STOPPED if note else BackfillState.DONE, note)
-        yield BackfillProgress(self._parts.history.get_backfill(opened.backfill_id), planned.left)
+        done = self._history.get_backfill(opened.backfill_id)
+        yield BackfillProgress(done, (*stay, *self._unread(catalog, done, drive.unread)))
 
     def cancel(self, backfill_id: str) -> Backfill:
         """Stop a backfill, wherever it runs, after the chunk that it is at; raise NotFound."""
-        return self._parts.history.end_backfill(backfill_id, BackfillState.STOPPED, CANCELLED)
+        return self._history.end_backfill(backfill_id, BackfillState.STOPPED, CANCELLED)
 
     def listed(self, limit: int) -> list[Backfill]:
         """Return backfills, newest first."""
-        return self._parts.history.list_backfills(limit)
+        return self._history.list_backfills(limit)
 
     def look(self) -> None:
         """Let what a predecessor ran be STOPPED, and bring online what nobody brings."""
-        history = self._parts.history
+        history = self._history
         with self._lock:
             running = [b for b in history.list_backfills() if b.state is BackfillState.RUNNING]
             for left in (b for b in running if b.holder == self._parts.holder and b.backfill_id not in self._mine):
@@ -143,57 +126,49 @@ class BackfillService:
     def _plan(self, asked: Asked, catalog: Catalog) -> Plan:
         offsets = self._parts.offsets()
         try:
-            return plan(self._parts.history, offsets, catalog, asked, uuid.uuid4().hex[:12])
+            return plan(self._history, Kept(offsets, self._parts.tools.files), catalog, asked, uuid.uuid4().hex[:12])
         finally:
             offsets.close()
 
+    def _left(self, catalog: Catalog, planned: Plan, opened: Backfill) -> tuple[Left, ...]:
+        """Return what stays as it is: one that goes on reads no more than it began with."""
+        mine = {part.key for part in opened.parts}
+        later = {part.upload_id: CAME_LATER for part in planned.backfill.parts if part.key not in mine}
+        common = tuple(part for part in planned.backfill.parts if part.key in mine)
+        if len(common) == len(planned.backfill.parts):
+            return planned.left
+        return left(self._history, catalog, replace(planned.backfill, parts=common), {**planned.why, **later})
+
+    def _unread(self, catalog: Catalog, done: Backfill, why: Mapping[str, str]) -> tuple[Left, ...]:
+        """Return the records of files that were to be read and could not be."""
+        if not why:
+            return ()
+        read = replace(done, parts=tuple(part for part in done.parts if part.upload_id not in why))
+        places = {str(part.key) for part in done.parts if part.upload_id in why}
+        return tuple(one for one in left(self._history, catalog, read, why) if one.place in places)
+
     def _open(self, asked: Backfill) -> Backfill:
         with self._lock:
-            opened = self._parts.history.open_backfill(replace(asked, holder=self._parts.holder))
+            opened = self._history.open_backfill(replace(asked, holder=self._parts.holder))
             self._mine.add(opened.backfill_id)
         return opened
 
     def _end(self, backfill_id: str, state: BackfillState, note: str) -> None:
         try:
-            self._parts.history.end_backfill(backfill_id, state, note)
+            self._history.end_backfill(backfill_id, state, note)
         except RetryLater as error:
             self._log.warning("backfill_end_not_noted", backfill=backfill_id, error=str(error))  # a look does it
         finally:
             self._mine.discard(backfill_id)
 
-    def _drive(self, catalog: Catalog, opened: Backfill) -> Iterator[Backfill]:
-        """Take all parts to their ends, each in a thread; yield once a second."""
-        ended = threading.Event()
-        pool = ThreadPoolExecutor(PARTITIONS_AT_ONCE, thread_name_prefix="backfill")
-        try:
-            running = [pool.submit(self._take_to_its_end, catalog, opened, part, ended) for part in opened.parts]
-            while not _all_done(running):
-                yield self._patiently(ended)(self._parts.history.get_backfill, opened.backfill_id)
-            self._check_stop()  # which ends the threads early
-        finally:
-            ended.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    def _take_to_its_end(self, catalog: Catalog, opened: Backfill, part: BackfillPart, ended: threading.Event) -> None:
-        while not (ended.is_set() or self._stop.is_set()):
-            now = self._patiently(ended)(self._parts.history.get_backfill, opened.backfill_id)
-            mine = now.part(*part.key)
-            if now.state is not BackfillState.RUNNING or mine.published >= mine.end:
-                return
-            try:
-                self._patiently(ended)(self._parts.runner.run, catalog, now, *part.key)
-            except Refused:  # also what a chunk hears when somebody stopped its backfill meanwhile
-                if self._parts.history.get_backfill(opened.backfill_id).state is BackfillState.RUNNING:
-                    raise
-
     def _publish(self, backfill: Backfill) -> None:
         view = self._parts.catalog().views.get(backfill.view)
-        online = self._parts.online if view is not None and view.online else None
+        online = self._parts.tools.online if view is not None and view.online else None
         for part in backfill.parts:
-            publish(self._parts.history, online, (backfill.backfill_id, *part.key), self._pause)
+            publish(self._history, online, (backfill.backfill_id, part.key), self._pause)
 
     def _pause(self) -> None:
-        if self._stop.wait(TELL_SECONDS):
+        if self._stop.wait(PAUSE_SECONDS):
             raise RetryLater("the gateway is stopping")
 
     def _live(self) -> None:
@@ -205,24 +180,3 @@ class BackfillService:
             except Exception:  # noqa: BLE001 - whatever it was, the next look may work, and there is nobody else
                 self._log.exception("backfills_not_published")
             self._stop.wait(LOOK_SECONDS)
-
-    def _patiently(self, ended: threading.Event) -> Retrying:
-        return Retrying(
-            retry=retry_if_exception_type(RetryLater),
-            wait=wait_random_exponential(multiplier=0.1, max=2),
-            stop=stop_any(stop_after_delay(PATIENCE_SECONDS), stop_when_event_set(ended), stop_when_event_set(self._stop)),
-            sleep=sleep_using_event(ended),
-            reraise=True,
-        )
-
-    def _check_stop(self) -> None:
-        if self._stop.is_set():
-            raise RetryLater("the gateway is stopping: the same command goes on when it is back")
-
-
-def _all_done(running: Sequence[Future[None]]) -> bool:
-    """Wait a moment; raise the first error."""
-    done, left = wait(running, TELL_SECONDS, return_when="FIRST_EXCEPTION")
-    for future in done:
-        future.result()
-    return not left

@@ -1,7 +1,8 @@
 """Recomputing a view's features for a range of event time: what is asked for, and how far it is. Pure.
 
 The range is `[since, until)` over event time. Which of a partition's records may lie in it cannot be told from their
-offsets, as events come out of order: so all that Kafka still has of what the ledger covers are read.
+offsets, as events come out of order: so all that Kafka still has of what the ledger covers are read. The same goes for the
+rows of a file, as long as it is kept.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -27,12 +29,29 @@ class BackfillState(StrEnum):
     DONE = "DONE"
 
 
+class PartKey(NamedTuple):
+    """What a share of a backfill reads: a partition of a topic, or the file of an upload."""
+
+    topic: str = ""
+    partition: int = 0
+    upload_id: str = ""
+
+    @classmethod
+    def of(cls, origin: Origin) -> PartKey:
+        """Return where an origin's records are."""
+        return cls(origin.topic or "", origin.partition or 0, origin.upload_id or "")
+
+    def __str__(self) -> str:
+        return f"upload {self.upload_id}" if self.upload_id else f"{self.topic}[{self.partition}]"
+
+
 @dataclass(frozen=True, slots=True)
 class BackfillPart:
-    """One partition's share: offsets `[first, end)`, of which those below `next` are in history, below `published` online.
+    """One share: positions `[first, end)`, of which those below `next` are in history, below `published` online.
 
-    Of its records in the range `events` were computed anew into `rows`, replacing `superseded` rows; `rejected` no longer
-    pass, so that what they had was superseded without a successor; `open` are dead letters that wait for a replay.
+    Positions are offsets of a partition, or rows of a file; a file has no topic, and `upload_id` instead. Of its records in
+    the range `events` were computed anew into `rows`, replacing `superseded` rows; `rejected` no longer pass, so that what
+    they had was superseded without a successor; `open` are dead letters that wait for a replay.
     """
 
     topic: str
@@ -48,16 +67,18 @@ class BackfillPart:
     superseded: int = 0
     rejected: int = 0
     open: int = 0
+    upload_id: str = ""
 
     @property
-    def key(self) -> tuple[str, int]:
-        """Return topic and partition."""
-        return self.topic, self.partition
+    def key(self) -> PartKey:
+        """Return what it reads."""
+        return PartKey(self.topic, self.partition, self.upload_id)
 
-    @property
-    def name(self) -> str:
-        """Return the partition's name."""
-        return f"{self.topic}[{self.partition}]"
+    def came_in(self, registry_version: int) -> Origin:
+        """Return the origin under which the records came in."""
+        if self.upload_id:
+            return Origin.upload(self.upload_id, registry_version)
+        return replace(Origin.stream(self.topic, self.partition, registry_version), incarnation=self.incarnation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +104,7 @@ class Backfill:
 
     @property
     def offsets(self) -> int:
-        """Return how many offsets there are to read."""
+        """Return how many positions there are to read."""
         return sum(part.end - part.first for part in self.parts)
 
     @property
@@ -96,20 +117,20 @@ class Backfill:
         """Return whether everything is in history and online."""
         return all(part.published >= part.end for part in self.parts)
 
-    def part(self, topic: str, partition: int) -> BackfillPart:
-        """Return one partition's share; raise Refused."""
-        found = [part for part in self.parts if part.key == (topic, partition)]
+    def part(self, key: PartKey) -> BackfillPart:
+        """Return one share; raise Refused."""
+        found = [part for part in self.parts if part.key == key]
         if not found:
-            raise Refused(f"backfill {self.backfill_id} has no part {topic}[{partition}]; this is a fault of its sender")
+            raise Refused(f"backfill {self.backfill_id} has no part {key}; this is a fault of its sender")
         return found[0]
 
     def with_part(self, changed: BackfillPart) -> Backfill:
-        """Return this with another share of the same partition."""
+        """Return this with another state of the same share."""
         return replace(self, parts=tuple(changed if part.key == changed.key else part for part in self.parts))
 
     def origin(self, part: BackfillPart) -> Origin:
         """Return where the rows of a share come from."""
-        return Origin.backfill(self.backfill_id, *part.key, part.incarnation, self.registry_version)
+        return part.came_in(self.registry_version).recomputed_by(self.backfill_id, self.registry_version)
 
     def asks_the_same(self, other: Backfill) -> bool:
         """Answer whether one is the other, perhaps at another time."""
@@ -132,7 +153,7 @@ def is_behind(backfill: Backfill, batch: Batch) -> bool:
     """Return whether a chunk is in history already; raise Refused or RetryLater for one that may not be stored."""
     check_batch(batch)
     origin = batch.origin
-    part = backfill.part(str(origin.topic), int(origin.partition or 0))
+    part = backfill.part(PartKey.of(origin))
     if origin.kind is not SourceKind.BACKFILL or origin != backfill.origin(part):
         raise Refused(f"backfill {backfill.backfill_id} cannot have the origin {origin}; this is a fault of its sender")
     if batch.next <= part.next:
@@ -140,9 +161,9 @@ def is_behind(backfill: Backfill, batch: Batch) -> bool:
     if backfill.state is not BackfillState.RUNNING:
         raise Refused(f"backfill {backfill.backfill_id} is {backfill.state}: the same command lets it go on")
     if batch.next > part.end:
-        raise Refused(f"{part.name}: [{batch.first}, {batch.next}) goes beyond {part.end}; this is a fault of its sender")
+        raise Refused(f"{part.key}: [{batch.first}, {batch.next}) goes beyond {part.end}; this is a fault of its sender")
     if batch.first != part.next:  # a task that was given up for dead, and this one
-        raise RetryLater(f"{part.name}: [{batch.first}, {batch.next}) does not follow on {part.next}: somebody else is at it")
+        raise RetryLater(f"{part.key}: [{batch.first}, {batch.next}) does not follow on {part.next}: somebody else is at it")
     return False
 
 
@@ -177,7 +198,7 @@ class Stored:
     open: int
 
     def after(self, part: BackfillPart, following: int) -> BackfillPart:
-        """Return a share that this was added to, and that is at offset `following` now."""
+        """Return a share that this was added to, and that is at `following` now."""
         return replace(
             part,
             next=following,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cluster.clock import now_us
 from cluster.config import OfflineStoreConfig
 from cluster.errors import Refused
-from cluster.ingest.backfills import Backfill, BackfillState, Changes
+from cluster.ingest.backfills import Backfill, BackfillState, Changes, PartKey
 from cluster.ingest.resets import Reset
 from cluster.records import Batch, Origin, PartitionStart
 from cluster.stores.duckdb_backfills import BackfillTable
@@ -159,25 +159,25 @@ class DuckStore:
         with self._health.guard(f"backfill of {asked.view}"):
             return self._backfills.open(asked)
 
-    def backfill_positions(self, backfill_id: str, topic: str, partition: int, first: int, following: int) -> NDArray[np.int64]:
+    def backfill_positions(self, backfill_id: str, key: PartKey, first: int, following: int) -> NDArray[np.int64]:
         """See BackfillStore."""
         with self._health.guard(f"backfill {backfill_id}"):
-            return self._backfills.old_positions(backfill_id, topic, partition, first, following)
+            return self._backfills.old_positions(backfill_id, key, first, following)
 
     def commit_backfill(self, backfill_id: str, batch: Batch) -> Backfill:
         """See BackfillStore."""
         with self._health.guard(f"a chunk of backfill {backfill_id}"):
             return self._backfills.commit(backfill_id, batch)
 
-    def backfill_changes(self, backfill_id: str, topic: str, partition: int) -> Changes:
+    def backfill_changes(self, backfill_id: str, key: PartKey) -> Changes:
         """See BackfillStore."""
         with self._health.guard(f"changes of backfill {backfill_id}"):
-            return self._backfills.changes(backfill_id, topic, partition)
+            return self._backfills.changes(backfill_id, key)
 
-    def publish_backfill(self, backfill_id: str, topic: str, partition: int, up_to: int) -> Backfill:
+    def publish_backfill(self, backfill_id: str, key: PartKey, up_to: int) -> Backfill:
         """See BackfillStore."""
         with self._health.guard(f"backfill {backfill_id}"):
-            return self._backfills.published(backfill_id, topic, partition, up_to)
+            return self._backfills.published(backfill_id, key, up_to)
 
     def end_backfill(self, backfill_id: str, state: BackfillState, note: str = "") -> Backfill:
         """See BackfillStore."""

@@ -12,33 +12,34 @@ from numpy.typing import NDArray
 
 from cluster.errors import NotFound
 from cluster.faults import BackfillPoint, reach
-from cluster.ingest.backfills import Backfill, BackfillPart, BackfillState, Changes, is_behind, may_start
+from cluster.ingest.backfills import Backfill, BackfillPart, BackfillState, Changes, PartKey, is_behind, may_start
 from cluster.records import Batch
 from cluster.stores.duckdb_rows import LedgerRow, insert_ledger
 from cluster.stores.duckdb_sources import SourceIds
 from cluster.stores.duckdb_statements import Cursor, run, transaction
-from cluster.stores.duckdb_superseding import By, changes, old_positions, supersede
+from cluster.stores.duckdb_superseding import By, changes, old_positions, stored_key, supersede
 
 _BACKFILLS = """
     SELECT backfill_id, "view", source, features, registry_version, epoch_us(since), epoch_us("until"), state, holder, note,
         epoch_us(created_at), epoch_us(updated_at)
     FROM backfills WHERE {where} ORDER BY created_at, backfill_id"""
 _PARTS = """
-    SELECT topic, "partition", first_position, end_position, next_position, published_position, incarnation, topic_id,
-        events, "rows", superseded, rejected, "open"
-    FROM backfill_partitions WHERE backfill_id = ? ORDER BY topic, "partition\""""
+    SELECT coalesce(topic, ''), coalesce("partition", 0), first_position, end_position, next_position, published_position,
+        incarnation, topic_id, events, "rows", superseded, rejected, "open", coalesce(upload_id, '')
+    FROM backfill_partitions WHERE backfill_id = ? ORDER BY upload_id NULLS FIRST, topic, "partition\""""
 _ADD = """
     INSERT INTO backfills VALUES (?, ?, ?, ?, ?, make_timestamp(?::BIGINT), make_timestamp(?::BIGINT), ?, ?, '',
         make_timestamp(?::BIGINT), make_timestamp(?::BIGINT))"""
-_ADD_PART = "INSERT INTO backfill_partitions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0)"
+_ADD_PART = "INSERT INTO backfill_partitions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, ?)"
+_OF_PART = """backfill_id = ? AND topic IS NOT DISTINCT FROM ? AND "partition" IS NOT DISTINCT FROM ?
+        AND upload_id IS NOT DISTINCT FROM ?"""
 _SET_STATE = """
     UPDATE backfills SET state = ?, holder = ?, note = ?, updated_at = make_timestamp(?::BIGINT) WHERE backfill_id = ?"""
-_SET_PART = """
+_SET_PART = f"""
     UPDATE backfill_partitions SET next_position = ?, events = ?, "rows" = ?, superseded = ?, rejected = ?, "open" = ?
-    WHERE backfill_id = ? AND topic = ? AND "partition" = ?"""
-_SET_PUBLISHED = """
-    UPDATE backfill_partitions SET published_position = greatest(published_position, ?)
-    WHERE backfill_id = ? AND topic = ? AND "partition" = ?"""
+    WHERE {_OF_PART}"""  # noqa: S608 - made of this module's constants
+_SET_PUBLISHED = f"""
+    UPDATE backfill_partitions SET published_position = greatest(published_position, ?) WHERE {_OF_PART}"""  # noqa: S608 - as above
 _UNPUBLISHED = """backfill_id IN (SELECT backfill_id FROM backfill_partitions WHERE published_position < next_position)"""
 
 
@@ -73,24 +74,24 @@ class BackfillTable:
                 self._write(known, batch)
             return self._get(backfill_id)
 
-    def old_positions(self, backfill_id: str, topic: str, partition: int, first: int, following: int) -> NDArray[np.int64]:
+    def old_positions(self, backfill_id: str, key: PartKey, first: int, following: int) -> NDArray[np.int64]:
         """See BackfillStore.backfill_positions."""
         with self._lock:
             known = self._get(backfill_id)
-            return old_positions(self._cursor, known, known.part(topic, partition), first, following)
+            return old_positions(self._cursor, known, known.part(key), first, following)
 
-    def changes(self, backfill_id: str, topic: str, partition: int) -> Changes:
+    def changes(self, backfill_id: str, key: PartKey) -> Changes:
         """See BackfillStore.backfill_changes."""
         with self._lock:
             known = self._get(backfill_id)
-            part = known.part(topic, partition)
+            part = known.part(key)
             # No source, no rows: then every answer is empty, whatever its number.
             return changes(self._cursor, known, part, self._sources.find(known.origin(part)) or 0)
 
-    def published(self, backfill_id: str, topic: str, partition: int, up_to: int) -> Backfill:
+    def published(self, backfill_id: str, key: PartKey, up_to: int) -> Backfill:
         """See BackfillStore.publish_backfill."""
         with self._lock:
-            run(self._cursor, _SET_PUBLISHED, [up_to, backfill_id, topic, partition])
+            run(self._cursor, _SET_PUBLISHED, [up_to, backfill_id, *stored_key(key)])
             return self._get(backfill_id)
 
     def end(self, backfill_id: str, state: BackfillState, note: str) -> Backfill:
@@ -117,7 +118,7 @@ class BackfillTable:
             return self._read(_UNPUBLISHED)
 
     def _write(self, known: Backfill, batch: Batch) -> None:
-        part, now_us = known.part(str(batch.origin.topic), int(batch.origin.partition or 0)), self._now_us()
+        part, now_us = known.part(PartKey.of(batch.origin)), self._now_us()
         with transaction(self._cursor):
             ids = self._sources.assign(self._cursor, [batch.origin], now_us)
             source_id = ids[batch.origin]
@@ -136,15 +137,16 @@ class BackfillTable:
         times = asked.since_us, asked.until_us, str(BackfillState.RUNNING), asked.holder, now_us, now_us
         run(self._cursor, _ADD, [*values, *times])
         for part in asked.parts:
-            where = asked.backfill_id, *part.key, part.incarnation, part.topic_id
-            run(self._cursor, _ADD_PART, [*where, part.first, part.end, part.next, part.published])
+            topic, partition, upload_id = stored_key(part.key)
+            where = asked.backfill_id, topic, partition, part.incarnation, part.topic_id
+            run(self._cursor, _ADD_PART, [*where, part.first, part.end, part.next, part.published, upload_id])
 
     def _set_state(self, known: Backfill) -> None:
         run(self._cursor, _SET_STATE, [str(known.state), known.holder, known.note, self._now_us(), known.backfill_id])
 
     def _set_part(self, backfill_id: str, part: BackfillPart) -> None:
         counts = part.events, part.rows, part.superseded, part.rejected, part.open
-        run(self._cursor, _SET_PART, [part.next, *counts, backfill_id, *part.key])
+        run(self._cursor, _SET_PART, [part.next, *counts, backfill_id, *stored_key(part.key)])
 
     def _get(self, backfill_id: str) -> Backfill:
         found = self._read("backfill_id = ?", [backfill_id])

@@ -6,7 +6,7 @@ files have been damaged before.
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 REPLAYS = """replays(replay_id VARCHAR, source_id INTEGER, first_position BIGINT, next_position BIGINT, events BIGINT,
         state VARCHAR, committed_at TIMESTAMP)"""
@@ -20,7 +20,7 @@ BACKFILLS = """backfills(backfill_id VARCHAR, "view" VARCHAR, source VARCHAR, fe
         updated_at TIMESTAMP)"""
 BACKFILL_PARTITIONS = """backfill_partitions(backfill_id VARCHAR, topic VARCHAR, "partition" INTEGER, incarnation INTEGER,
         topic_id VARCHAR, first_position BIGINT, end_position BIGINT, next_position BIGINT, published_position BIGINT,
-        events BIGINT, "rows" BIGINT, superseded BIGINT, rejected BIGINT, "open" BIGINT)"""
+        events BIGINT, "rows" BIGINT, superseded BIGINT, rejected BIGINT, "open" BIGINT, upload_id VARCHAR)"""
 TOPICS = "topics(topic VARCHAR, incarnation INTEGER, topic_id VARCHAR, first_seen TIMESTAMP)"
 
 TABLES = (
@@ -45,8 +45,8 @@ TABLES = (
     # Rejects that passed after all, a range of `batches` each; COMMITTED until their newest values are online, then DONE.
     REPLAYS,
     SUPERSEDED,
-    # Recomputations of a view for a range of event time, and how far each is in each partition: below `next_position` it is
-    # in history, below `published_position` also online.
+    # Recomputations of a view for a range of event time, and how far each is in each partition, or in each file, which has
+    # no topic: below `next_position` it is in history, below `published_position` also online.
     BACKFILLS,
     BACKFILL_PARTITIONS,
     """uploads(upload_id VARCHAR, idempotency_key VARCHAR, name VARCHAR, source VARCHAR, format VARCHAR, sha256 VARCHAR,
@@ -75,4 +75,6 @@ UPGRADES = {
         f"CREATE TABLE {BACKFILLS}",
         f"CREATE TABLE {BACKFILL_PARTITIONS}",
     ),
+    # One that was made on the way here has the column already.
+    4: ("ALTER TABLE backfill_partitions ADD COLUMN IF NOT EXISTS upload_id VARCHAR",),
 }

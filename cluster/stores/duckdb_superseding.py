@@ -12,14 +12,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cluster.ingest.backfills import Backfill, BackfillPart, Changes, Stored, decided
+from cluster.ingest.backfills import Backfill, BackfillPart, Changes, PartKey, Stored, decided
 from cluster.records import Batch
 from cluster.stores.duckdb_newest import as_rows
 from cluster.stores.duckdb_statements import Cursor, incoming, insert
 from cluster.stores.replay_rules import limited_to
 
-# What is stored of a partition's records, however it came in. Parameters of all: topic, partition, incarnation.
-_PLACE = """source_id IN (SELECT source_id FROM sources WHERE topic = $topic AND "partition" = $partition
+# What is stored of a share's records, however it came in. Parameters of all: topic, partition, upload_id, incarnation.
+_PLACE = """source_id IN (SELECT source_id FROM sources WHERE topic IS NOT DISTINCT FROM $topic
+        AND "partition" IS NOT DISTINCT FROM $partition AND upload_id IS NOT DISTINCT FROM $upload_id
         AND incarnation = $incarnation {more})"""
 _OF_VIEW = "feature_name IN (SELECT unnest($features::VARCHAR[])) AND position BETWEEN $first AND $last"
 # Rows of the same definitions, or of newer ones, which somebody applied meanwhile, stay.
@@ -30,7 +31,7 @@ _CURRENT = f"""
 # A reject that is open has no rows to replace, and a replay, if one comes, brings some.
 _OPEN = f"""
     SELECT DISTINCT position FROM quarantine
-    WHERE {_PLACE.format(more="AND kind = 'stream'")} AND replayed_at IS NULL AND position BETWEEN $first AND $last
+    WHERE {_PLACE.format(more="AND kind IN ('stream', 'upload')")} AND replayed_at IS NULL AND position BETWEEN $first AND $last
         AND position IN (SELECT position FROM incoming)"""  # noqa: S608 - as above
 _OLD = f"""
     FROM features
@@ -109,8 +110,14 @@ def changes(cursor: Cursor, backfill: Backfill, part: BackfillPart, source_id: i
         return Changes(gone, as_rows(cursor.sql(_NEWEST, params=wanted).to_arrow_table()))
 
 
+def stored_key(key: PartKey) -> tuple[str | None, int | None, str | None]:
+    """Return a share's place as tables have it: NULL for what it does not have."""
+    return (None, None, key.upload_id) if key.upload_id else (key.topic, key.partition, None)
+
+
 def _place(part: BackfillPart) -> dict[str, Any]:
-    return {"topic": part.topic, "partition": part.partition, "incarnation": part.incarnation}
+    topic, partition, upload_id = stored_key(part.key)
+    return {"topic": topic, "partition": partition, "upload_id": upload_id, "incarnation": part.incarnation}
 
 
 def _wanted(backfill: Backfill, first: int, last: int) -> dict[str, Any]:

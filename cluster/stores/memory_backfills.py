@@ -11,8 +11,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cluster.errors import NotFound
-from cluster.ingest.backfills import Backfill, BackfillPart, BackfillState, Changes, Stored, decided, is_behind, may_start
-from cluster.records import ROWS_SCHEMA, Batch, Origin, SourceKind
+from cluster.ingest.backfills import (
+    Backfill,
+    BackfillPart,
+    BackfillState,
+    Changes,
+    PartKey,
+    Stored,
+    decided,
+    is_behind,
+    may_start,
+)
+from cluster.records import ROWS_SCHEMA, Batch, Origin
 from cluster.stores.replay_rules import limited_to
 
 Row = dict[str, Any]
@@ -43,12 +53,12 @@ class MemoryBackfills:
             return self._keep(replace(asked, created_at=now, updated_at=now))
         return self._keep(replace(known, state=BackfillState.RUNNING, holder=asked.holder, note="", updated_at=self._now_us()))
 
-    def positions(self, backfill_id: str, topic: str, partition: int, first: int, following: int) -> NDArray[np.int64]:
+    def positions(self, backfill_id: str, key: PartKey, first: int, following: int) -> NDArray[np.int64]:
         """See BackfillStore.backfill_positions."""
         known = self.get(backfill_id)
         found = {
             row["position"]
-            for origin, row in self._of(known, known.part(topic, partition))
+            for origin, row in self._of(known, known.part(key))
             if first <= row["position"] < following and origin.registry_version < known.registry_version
             if known.since_us <= micros(row["event_timestamp"]) < known.until_us
         }
@@ -59,14 +69,14 @@ class MemoryBackfills:
         known = self.get(backfill_id)
         if is_behind(known, batch):
             return known
-        part = known.part(str(batch.origin.topic), int(batch.origin.partition or 0))
+        part = known.part(PartKey.of(batch.origin))
         stored = self._supersede(known, part, batch)
         return self._keep(known.with_part(stored.after(part, batch.next)))
 
-    def changes(self, backfill_id: str, topic: str, partition: int) -> Changes:
+    def changes(self, backfill_id: str, key: PartKey) -> Changes:
         """See BackfillStore.backfill_changes."""
         known = self.get(backfill_id)
-        part = known.part(topic, partition)
+        part = known.part(key)
         origin, span = known.origin(part), range(part.published, part.next)
         fresh = _newest(row for by, row in self.rows() if by == origin and row["position"] in span)
         old = _newest(row for by, row in self._replaced() if by == origin and row["position"] in span)
@@ -74,10 +84,10 @@ class MemoryBackfills:
         left = _newest(row for _, row in self.rows() if (row["entity_id"], row["feature_name"]) in gone)
         return Changes(_table(gone.values()), _table([*fresh.values(), *left.values()]))
 
-    def published(self, backfill_id: str, topic: str, partition: int, up_to: int) -> Backfill:
+    def published(self, backfill_id: str, key: PartKey, up_to: int) -> Backfill:
         """See BackfillStore.publish_backfill."""
         known = self.get(backfill_id)
-        part = known.part(topic, partition)
+        part = known.part(key)
         return self._keep(known.with_part(replace(part, published=max(part.published, up_to))))
 
     def end(self, backfill_id: str, state: BackfillState, note: str) -> Backfill:
@@ -105,7 +115,7 @@ class MemoryBackfills:
         mine = list(self._of(known, part))
         current = {row["position"] for origin, row in mine if origin.registry_version >= known.registry_version}
         positions = decided(batch).tolist()
-        waiting = [p for p in positions if self._is_open(replace(known.origin(part), kind=SourceKind.STREAM), p)]
+        waiting = [p for p in positions if self._is_open(part.came_in(known.registry_version), p)]
         taken = sorted(set(positions) - current - set(waiting))
         old = [(origin, row["position"], row["feature_name"]) for origin, row in mine if row["position"] in taken]
         self.superseded |= dict.fromkeys(old, batch.origin)
@@ -116,10 +126,11 @@ class MemoryBackfills:
         return Stored(len(taken), events, len(rows), len(old), len(waiting))
 
     def _of(self, known: Backfill, part: BackfillPart) -> Iterator[tuple[Origin, Row]]:
-        """Yield the view's rows of a partition's records, however they came in."""
-        place = (*part.key, part.incarnation)
+        """Yield the view's rows of a share's records, however they came in."""
         for origin, row in self.rows():
-            if (origin.topic, origin.partition, origin.incarnation) == place and row["feature_name"] in known.features:
+            if (PartKey.of(origin), origin.incarnation) == (part.key, part.incarnation) and row[
+                "feature_name"
+            ] in known.features:
                 yield origin, row
 
     def _all_rows(self) -> Iterator[tuple[Origin, Row]]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cluster.errors import Fenced, Gap, NotFound, Refused
-from cluster.ingest.backfills import Backfill, BackfillState, Changes
+from cluster.ingest.backfills import Backfill, BackfillState, Changes, PartKey
 from cluster.ingest.ledger import Partition, check_batch, partition_of
 from cluster.ingest.resets import Abandoned, Reset, TopicLives, check_identity, empty_batches, never_opened, plan
 from cluster.records import ROWS_SCHEMA, Batch, Origin, PartitionStart
@@ -224,25 +224,25 @@ class MemoryOfflineStore:
         with self._changed:
             return self.backfills.open(asked)
 
-    def backfill_positions(self, backfill_id: str, topic: str, partition: int, first: int, following: int) -> NDArray[np.int64]:
+    def backfill_positions(self, backfill_id: str, key: PartKey, first: int, following: int) -> NDArray[np.int64]:
         """See BackfillStore."""
         with self._changed:
-            return self.backfills.positions(backfill_id, topic, partition, first, following)
+            return self.backfills.positions(backfill_id, key, first, following)
 
     def commit_backfill(self, backfill_id: str, batch: Batch) -> Backfill:
         """See BackfillStore."""
         with self._changed:
             return self.backfills.commit(backfill_id, batch)
 
-    def backfill_changes(self, backfill_id: str, topic: str, partition: int) -> Changes:
+    def backfill_changes(self, backfill_id: str, key: PartKey) -> Changes:
         """See BackfillStore."""
         with self._changed:
-            return self.backfills.changes(backfill_id, topic, partition)
+            return self.backfills.changes(backfill_id, key)
 
-    def publish_backfill(self, backfill_id: str, topic: str, partition: int, up_to: int) -> Backfill:
+    def publish_backfill(self, backfill_id: str, key: PartKey, up_to: int) -> Backfill:
         """See BackfillStore."""
         with self._changed:
-            return self.backfills.published(backfill_id, topic, partition, up_to)
+            return self.backfills.published(backfill_id, key, up_to)
 
     def end_backfill(self, backfill_id: str, state: BackfillState, note: str = "") -> Backfill:
         """See BackfillStore."""
@@ -294,7 +294,7 @@ class MemoryOfflineStore:
     def _is_open(self, origin: Origin, position: int) -> bool:
         """Answer whether a record was rejected, under any version, and never replayed."""
         rejecting = [b.origin for b in self._batches() if position in b.rejects["position"].to_pylist()]
-        places = [replace(by, registry_version=origin.registry_version, backfill_id=origin.backfill_id) for by in rejecting]
+        places = [replace(by, registry_version=origin.registry_version) for by in rejecting]
         return any(
             place == origin and (by, position) not in self._replayed for by, place in zip(rejecting, places, strict=True)
         )

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cluster.ingest.backfills import Backfill, BackfillState, Changes
+from cluster.ingest.backfills import Backfill, BackfillState, Changes, PartKey
 from cluster.ingest.resets import Reset
 from cluster.records import Batch, Origin, PartitionStart, Records
 
@@ -290,7 +290,7 @@ class BackfillStore(Protocol):
     def open_backfill(self, asked: Backfill) -> Backfill:
         """Start a backfill, or let the unfinished one go on that asks for the same; raise Refused while that runs."""
 
-    def backfill_positions(self, backfill_id: str, topic: str, partition: int, first: int, following: int) -> NDArray[np.int64]:
+    def backfill_positions(self, backfill_id: str, key: PartKey, first: int, following: int) -> NDArray[np.int64]:
         """Return the positions in `[first, following)` that have older rows of the view in the range, ascending."""
 
     def commit_backfill(self, backfill_id: str, batch: Batch) -> Backfill:
@@ -302,10 +302,10 @@ class BackfillStore(Protocol):
         Refused when the backfill does not run, RetryLater when it is elsewhere.
         """
 
-    def backfill_changes(self, backfill_id: str, topic: str, partition: int) -> Changes:
+    def backfill_changes(self, backfill_id: str, key: PartKey) -> Changes:
         """Return what the online store has to learn of the part between its `published` and its `next`."""
 
-    def publish_backfill(self, backfill_id: str, topic: str, partition: int, up_to: int) -> Backfill:
+    def publish_backfill(self, backfill_id: str, key: PartKey, up_to: int) -> Backfill:
         """Note that a part is online up to there."""
 
     def end_backfill(self, backfill_id: str, state: BackfillState, note: str = "") -> Backfill:

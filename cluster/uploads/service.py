@@ -24,6 +24,7 @@ from cluster.uploads.job import CANCELLED, Cancelled, Followed, Job, progress_of
 from cluster.uploads.jobs import Jobs
 from cluster.uploads.manifest import Bounds, Manifest
 from cluster.uploads.messages import CheckProgress, UploadHeader, UploadProgress
+from cluster.uploads.originals import Originals
 from cluster.uploads.pieces import PieceRunner
 from cluster.uploads.processing import Parts, Stopping
 from cluster.uploads.receiving import Receiver
@@ -58,6 +59,7 @@ class UploadService:
         self._janitor = Janitor(config, self._spool, self._jobs, offline, now_us)
         self._receiver = Receiver(config, self._spool, self._janitor.make_room)
         bounds = Bounds(config.piece_bytes, config.max_bytes, max_record_bytes)
+        self.originals = Originals(self._spool, bounds)
         parts = Parts(offline, online, catalog, runner, self._spool, now_us, bounds)
         self._work = Work(parts, self._jobs, config.concurrent, self._stop)
         self._checker = Checker(parts, config.idle_timeout_s, self._janitor.make_room, self._stop)

@@ -55,8 +55,7 @@ class Spool:
     def originals(self, source: str | None = None) -> dict[str, Path]:
         """Return the complete files, of one source or of all, by upload."""
         names = [file.name for file in self._folder.iterdir() if not file.suffix and file.is_file()]
-        found = {name: self.path(name) for name in names}
-        return found if source is None else {name: at for name, at in found.items() if self.manifest(name).source == source}
+        return {name: self.path(name) for name in names if source is None or self._source(name) == source}
 
     def parts(self) -> list[str]:
         """Return the uploads of which there is a beginning."""
@@ -112,6 +111,12 @@ class Spool:
         self._known.pop(upload_id, None)
         for file in (self.path(upload_id), self._part(upload_id), self._manifest(upload_id)):
             file.unlink(missing_ok=True)
+
+    def _source(self, upload_id: str) -> str | None:
+        """Return an upload's source; None when it was removed since somebody looked."""
+        with contextlib.suppress(FileNotFoundError):
+            return self.manifest(upload_id).source
+        return None
 
     def _part(self, upload_id: str) -> Path:
         return self._folder / f"{upload_id}{_PART}"

@@ -134,20 +134,23 @@ _REPLAYS = """
 # A reader must never meet two versions of one feature of one record; what was superseded went with a chunk of a backfill
 # under newer definitions.
 _MIXED = f"""
-    WITH mine AS (
-        SELECT source_id, topic, "partition", incarnation, position, feature_name FROM features JOIN sources USING (source_id)
+    WITH places AS (
+        SELECT source_id, kind, {_PLACE} AS name,
+            min(source_id) OVER (PARTITION BY topic, "partition", upload_id, incarnation) AS place
+        FROM sources
+    ), mine AS (
+        SELECT source_id, place, name, position, feature_name FROM features JOIN places USING (source_id)
         WHERE kind = 'backfill'
     ), others AS (
-        SELECT source_id AS other, topic, "partition", incarnation, position, feature_name
-        FROM features JOIN sources USING (source_id)
-        WHERE (topic, "partition", incarnation) IN (SELECT (topic, "partition", incarnation) FROM mine)
+        SELECT source_id AS other, place, position, feature_name FROM features JOIN places USING (source_id)
+        WHERE place IN (SELECT place FROM mine)
     ), ranges AS (
         SELECT source_id AS superseded_by, first_position, next_position, registry_version AS newer
         FROM batches JOIN sources USING (source_id) WHERE kind = 'backfill'
     )
-    SELECT format('{{}}: position {{}} has {{}} from source_id {{}} and from {{}}', {_PLACE.replace("upload_id", "NULL")},
-            position, feature_name, source_id, other) AS text
-        FROM mine JOIN others USING (topic, "partition", incarnation, position, feature_name) WHERE source_id <> other
+    SELECT format('{{}}: position {{}} has {{}} from source_id {{}} and from {{}}', name, position, feature_name, source_id,
+            other) AS text
+        FROM mine JOIN others USING (place, position, feature_name) WHERE source_id <> other
     UNION ALL
     SELECT format('{{}}: position {{}} has a superseded {{}}, but no backfill took its place', {_PLACE}, position, feature_name)
         FROM superseded JOIN sources USING (source_id)

@@ -27,7 +27,9 @@ _NEWEST = """
     WITH {origins}, unfinished AS (
         SELECT origin FROM origins JOIN uploads USING (upload_id) WHERE kind = 'upload' AND state = 'COMMITTED'
         UNION SELECT origin FROM origins JOIN replays USING (source_id) WHERE state = 'COMMITTED'
-        UNION SELECT origin FROM origins JOIN backfill_partitions USING (backfill_id, topic, "partition")
+        UNION SELECT origin FROM origins JOIN backfill_partitions AS b ON b.backfill_id = origins.backfill_id
+            AND b.topic IS NOT DISTINCT FROM origins.topic AND b."partition" IS NOT DISTINCT FROM origins."partition"
+            AND b.upload_id IS NOT DISTINCT FROM origins.upload_id
             WHERE published_position < next_position
     ), last AS (
         SELECT entity_id, feature_name, origin,

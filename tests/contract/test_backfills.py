@@ -24,6 +24,7 @@ Fact = tuple[str, int, int, str, float | None]
 
 STREAM = Origin.stream("events", 0, 1)
 PART = BackfillPart("events", 0, 0, 10, 0, 0)
+KEY = PART.key
 ASKED = Backfill("b1", "activity", "events", ("clicks",), 2, EPOCH_US + 2, EPOCH_US + 8, (PART,), holder="g1")
 
 
@@ -132,7 +133,7 @@ def test_an_open_reject_is_left_to_a_replay(subject: Subject) -> None:
 def test_a_replayed_reject_is_recomputed_like_any_other(subject: Subject) -> None:
     subject.store.commit_replay("r1", STREAM, make_batch(STREAM.replayed_under(1), 0, (4, 5), [row_at(4)]))
     subject.store.open_backfill(ASKED)
-    assert subject.store.backfill_positions("b1", "events", 0, 3, 6).tolist() == [3, 4, 5]
+    assert subject.store.backfill_positions("b1", KEY, 3, 6).tolist() == [3, 4, 5]
     subject.store.commit_backfill("b1", chunk((0, 10), [4]))
     assert subject.superseded() == [("replay", 1, 4, "clicks", 4.0)]
     assert recomputed([4])[0] in subject.rows()
@@ -183,9 +184,9 @@ def test_newer_definitions_replace_what_a_backfill_made(subject: Subject) -> Non
 
 def test_positions_are_those_with_older_rows_in_the_range(subject: Subject) -> None:
     subject.store.open_backfill(ASKED)
-    assert subject.store.backfill_positions("b1", "events", 0, 0, 10).tolist() == [2, 3, 5, 6, 7]
+    assert subject.store.backfill_positions("b1", KEY, 0, 10).tolist() == [2, 3, 5, 6, 7]
     subject.store.commit_backfill("b1", chunk((0, 10), [3]))
-    assert subject.store.backfill_positions("b1", "events", 0, 0, 6).tolist() == [2, 5]
+    assert subject.store.backfill_positions("b1", KEY, 0, 6).tolist() == [2, 5]
 
 
 def test_a_chunk_continues_the_one_before(subject: Subject) -> None:
@@ -241,7 +242,7 @@ def rows_of(table: pa.Table) -> list[tuple[str, str, float | None, int]]:
 def test_changes_are_the_newest_of_what_came_and_nothing_is_gone(subject: Subject) -> None:
     subject.store.open_backfill(ASKED)
     subject.store.commit_backfill("b1", chunk((0, 8), [2, 3, 5, 6, 7]))
-    found = subject.store.backfill_changes("b1", "events", 0)
+    found = subject.store.backfill_changes("b1", KEY)
     assert rows_of(found.gone) == []
     assert rows_of(found.newest) == [
         ("user_0", "clicks", 60.0, 6),
@@ -249,18 +250,18 @@ def test_changes_are_the_newest_of_what_came_and_nothing_is_gone(subject: Subjec
         ("user_2", "clicks", 50.0, 5),
     ]
     assert [b.backfill_id for b in subject.store.unpublished_backfills()] == ["b1"]
-    assert subject.store.publish_backfill("b1", "events", 0, 8).parts[0].published == 8
+    assert subject.store.publish_backfill("b1", KEY, 8).parts[0].published == 8
     assert subject.store.unpublished_backfills() == []
-    assert rows_of(subject.store.backfill_changes("b1", "events", 0).newest) == []
+    assert rows_of(subject.store.backfill_changes("b1", KEY).newest) == []
 
 
 def test_a_value_that_is_gone_is_named_with_what_is_newest_now(subject: Subject) -> None:
     """Position 9 is the newest of user_0 and fails now: 6 is the newest, and was not even part of the chunk."""
     subject.store.open_backfill(ASKED)
     subject.store.commit_backfill("b1", chunk((0, 8), [2]))
-    subject.store.publish_backfill("b1", "events", 0, 8)
+    subject.store.publish_backfill("b1", KEY, 8)
     subject.store.commit_backfill("b1", chunk((8, 10), [], rejected=(9,)))
-    found = subject.store.backfill_changes("b1", "events", 0)
+    found = subject.store.backfill_changes("b1", KEY)
     assert rows_of(found.gone) == [("user_0", "clicks", 9.0, 9)]
     assert rows_of(found.newest) == [("user_0", "clicks", 6.0, 6)]
 

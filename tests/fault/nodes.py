@@ -29,7 +29,12 @@ HEALTH = {
     "RAY_health_check_timeout_ms": "3000",
     "RAY_health_check_failure_threshold": "3",
 }
-RAY = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_kill_idle_workers_interval_ms": "0"}
+RAY = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_kill_idle_workers_interval_ms": "0",
+    "RAY_worker_niceness": "0",
+}
 
 
 class TwoNodes(World):

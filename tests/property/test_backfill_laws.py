@@ -183,17 +183,17 @@ def backfilled(store: DuckStore | MemoryOfflineStore, name: str, step: Any) -> I
     version, cuts, passing, failing = step
     asked = Backfill(name, "activity", "events", ("clicks",), version, EPOCH_US + 2, EPOCH_US + 9, (PART,))
     opened = store.open_backfill(asked)
-    yield tuple(store.backfill_positions(name, "events", 0, 0, RECORDS).tolist())
+    yield tuple(store.backfill_positions(name, PART.key, 0, RECORDS).tolist())
     for first, following in zip([0, *sorted(cuts)], [*sorted(cuts), RECORDS], strict=True):
         rows = [value_of(p, version) for p in sorted(passing) if first <= p < following]
         rejected = [p for p in sorted(failing - passing) if first <= p < following]
         chunk = make_batch(opened.origin(PART), 0, (first, following), rows, rejected=rejected)
         now = store.commit_backfill(name, chunk)
         assert store.commit_backfill(name, chunk) == now, "a repeat is answered the same"
-        changed = store.backfill_changes(name, "events", 0)
+        changed = store.backfill_changes(name, PART.key)
         yield *now.parts, *(table.to_pylist() for table in (changed.gone, changed.newest))
         if following % 2:
-            store.publish_backfill(name, "events", 0, following)
+            store.publish_backfill(name, PART.key, following)
     store.end_backfill(name, BackfillState.DONE)
 
 

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import ray
 
 from actors import handles
 from actors.clients import SlotClient
 from actors.limiter import Limiter
+from actors.priority import give_way
 from actors.spare import WANTED, Spares
 from cluster.config import WorkersConfig
 from cluster.errors import Fenced, RaytideError, RetryLater
@@ -36,6 +38,9 @@ class Echo:
 
     def fail(self) -> None:
         raise KeyError(self.word)
+
+    def niceness(self) -> int:
+        return os.getpriority(os.PRIO_PROCESS, 0)
 
     def die(self) -> None:
         os._exit(1)
@@ -64,6 +69,17 @@ def test_an_actor_is_made_once_and_found_by_name(name: str) -> None:
     assert handles.Remote(name).call("say")[0] == "first"
     assert name in handles.names()
     assert handles.find(f"{name}-other") is None
+
+
+def test_an_actor_has_the_priority_of_any_program_and_a_task_that_can_wait_a_lower_one(name: str) -> None:
+    @ray.remote(num_cpus=0)
+    def waits() -> int:
+        give_way()
+        return os.getpriority(os.PRIO_PROCESS, 0)
+
+    handles.ensure(Echo, name, "x")
+    assert handles.Remote(name).call("niceness") == os.getpriority(os.PRIO_PROCESS, 0)
+    assert ray.get(waits.remote()) >= handles.Remote(name).call("niceness") + 10
 
 
 def test_an_error_of_ours_arrives_as_itself(name: str) -> None:

@@ -37,6 +37,7 @@ def test_the_head_starts_workers_and_every_start_names_its_authentication(cluste
     starts = [c for c in (*head, *worker) if "ray start" in c]
     assert len(starts) == 2
     assert all("RAY_AUTH_MODE=" in c for c in starts)
+    assert all("RAY_worker_niceness=0" in c for c in starts), "streams and reads are not background work"
 
 
 def test_metrics_ports_stay_out_of_the_worker_ports(cluster: Any) -> None:

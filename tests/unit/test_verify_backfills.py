@@ -23,7 +23,7 @@ BEGUN = (
     "INSERT INTO sources VALUES (10, 'backfill', 't', 0, NULL, 2, '2026-01-02', 0, 'bf')",
     """INSERT INTO backfills VALUES ('bf', 'v', 's', ['a', 'b'], 2, make_timestamp(110), make_timestamp(114), 'RUNNING', 'g',
         '', now()::TIMESTAMP, now()::TIMESTAMP)""",
-    "INSERT INTO backfill_partitions VALUES ('bf', 't', 0, 0, NULL, 5, 25, 5, 5, 0, 0, 0, 0, 0)",
+    "INSERT INTO backfill_partitions VALUES ('bf', 't', 0, 0, NULL, 5, 25, 5, 5, 0, 0, 0, 0, 0, NULL)",
 )
 #: Positions 10 to 12 of t[0] get ten times the value, 13 fails now.
 CHUNK = (

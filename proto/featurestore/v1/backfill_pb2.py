@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66\x65\x61turestore/v1/backfill.proto\x12\x0f\x66\x65\x61turestore.v1\"\xf8\x01\n\x0c\x42\x61\x63kfillPart\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\r\n\x05\x66irst\x18\x03 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x03\x12\x0c\n\x04next\x18\x05 \x01(\x03\x12\x11\n\tpublished\x18\x06 \x01(\x03\x12\x13\n\x0bincarnation\x18\x07 \x01(\x05\x12\x15\n\x08topic_id\x18\x08 \x01(\tH\x00\x88\x01\x01\x12\x0e\n\x06\x65vents\x18\t \x01(\x03\x12\x0c\n\x04rows\x18\n \x01(\x03\x12\x12\n\nsuperseded\x18\x0b \x01(\x03\x12\x10\n\x08rejected\x18\x0c \x01(\x03\x12\x0c\n\x04open\x18\r \x01(\x03\x42\x0b\n\t_topic_id\"\x90\x02\n\x08\x42\x61\x63kfill\x12\x13\n\x0b\x62\x61\x63kfill_id\x18\x01 \x01(\t\x12\x0c\n\x04view\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x04 \x03(\t\x12\x18\n\x10registry_version\x18\x05 \x01(\x05\x12\x10\n\x08since_us\x18\x06 \x01(\x03\x12\x10\n\x08until_us\x18\x07 \x01(\x03\x12\r\n\x05state\x18\x08 \x01(\t\x12\x0e\n\x06holder\x18\t \x01(\t\x12\x0c\n\x04note\x18\n \x01(\t\x12\x12\n\ncreated_at\x18\x0b \x01(\x03\x12\x12\n\nupdated_at\x18\x0c \x01(\x03\x12,\n\x05parts\x18\r \x03(\x0b\x32\x1d.featurestore.v1.BackfillPart\";\n\x0c\x42\x61\x63kfillLeft\x12\r\n\x05place\x18\x01 \x01(\t\x12\x0f\n\x07records\x18\x02 \x01(\x03\x12\x0b\n\x03why\x18\x03 \x01(\t\"W\n\x12RunBackfillRequest\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x10\n\x08since_us\x18\x02 \x01(\x03\x12\x10\n\x08until_us\x18\x03 \x01(\x03\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\"\x80\x01\n\x13RunBackfillResponse\x12+\n\x08\x62\x61\x63kfill\x18\x01 \x01(\x0b\x32\x19.featurestore.v1.Backfill\x12+\n\x04left\x18\x02 \x03(\x0b\x32\x1d.featurestore.v1.BackfillLeft\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\"%\n\x14ListBackfillsRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\"E\n\x15ListBackfillsResponse\x12,\n\tbackfills\x18\x01 \x03(\x0b\x32\x19.featurestore.v1.Backfill\",\n\x15\x43\x61ncelBackfillRequest\x12\x13\n\x0b\x62\x61\x63kfill_id\x18\x01 \x01(\t\"E\n\x16\x43\x61ncelBackfillResponse\x12+\n\x08\x62\x61\x63kfill\x18\x01 \x01(\x0b\x32\x19.featurestore.v1.Backfill2\xb0\x02\n\x0f\x42\x61\x63kfillService\x12Z\n\x0bRunBackfill\x12#.featurestore.v1.RunBackfillRequest\x1a$.featurestore.v1.RunBackfillResponse0\x01\x12^\n\rListBackfills\x12%.featurestore.v1.ListBackfillsRequest\x1a&.featurestore.v1.ListBackfillsResponse\x12\x61\n\x0e\x43\x61ncelBackfill\x12&.featurestore.v1.CancelBackfillRequest\x1a\'.featurestore.v1.CancelBackfillResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66\x65\x61turestore/v1/backfill.proto\x12\x0f\x66\x65\x61turestore.v1\"\x8b\x02\n\x0c\x42\x61\x63kfillPart\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\r\n\x05\x66irst\x18\x03 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x04 \x01(\x03\x12\x0c\n\x04next\x18\x05 \x01(\x03\x12\x11\n\tpublished\x18\x06 \x01(\x03\x12\x13\n\x0bincarnation\x18\x07 \x01(\x05\x12\x15\n\x08topic_id\x18\x08 \x01(\tH\x00\x88\x01\x01\x12\x0e\n\x06\x65vents\x18\t \x01(\x03\x12\x0c\n\x04rows\x18\n \x01(\x03\x12\x12\n\nsuperseded\x18\x0b \x01(\x03\x12\x10\n\x08rejected\x18\x0c \x01(\x03\x12\x0c\n\x04open\x18\r \x01(\x03\x12\x11\n\tupload_id\x18\x0e \x01(\tB\x0b\n\t_topic_id\"\x90\x02\n\x08\x42\x61\x63kfill\x12\x13\n\x0b\x62\x61\x63kfill_id\x18\x01 \x01(\t\x12\x0c\n\x04view\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x04 \x03(\t\x12\x18\n\x10registry_version\x18\x05 \x01(\x05\x12\x10\n\x08since_us\x18\x06 \x01(\x03\x12\x10\n\x08until_us\x18\x07 \x01(\x03\x12\r\n\x05state\x18\x08 \x01(\t\x12\x0e\n\x06holder\x18\t \x01(\t\x12\x0c\n\x04note\x18\n \x01(\t\x12\x12\n\ncreated_at\x18\x0b \x01(\x03\x12\x12\n\nupdated_at\x18\x0c \x01(\x03\x12,\n\x05parts\x18\r \x03(\x0b\x32\x1d.featurestore.v1.BackfillPart\";\n\x0c\x42\x61\x63kfillLeft\x12\r\n\x05place\x18\x01 \x01(\t\x12\x0f\n\x07records\x18\x02 \x01(\x03\x12\x0b\n\x03why\x18\x03 \x01(\t\"W\n\x12RunBackfillRequest\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x10\n\x08since_us\x18\x02 \x01(\x03\x12\x10\n\x08until_us\x18\x03 \x01(\x03\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\"\x80\x01\n\x13RunBackfillResponse\x12+\n\x08\x62\x61\x63kfill\x18\x01 \x01(\x0b\x32\x19.featurestore.v1.Backfill\x12+\n\x04left\x18\x02 \x03(\x0b\x32\x1d.featurestore.v1.BackfillLeft\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\"%\n\x14ListBackfillsRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\"E\n\x15ListBackfillsResponse\x12,\n\tbackfills\x18\x01 \x03(\x0b\x32\x19.featurestore.v1.Backfill\",\n\x15\x43\x61ncelBackfillRequest\x12\x13\n\x0b\x62\x61\x63kfill_id\x18\x01 \x01(\t\"E\n\x16\x43\x61ncelBackfillResponse\x12+\n\x08\x62\x61\x63kfill\x18\x01 \x01(\x0b\x32\x19.featurestore.v1.Backfill2\xb0\x02\n\x0f\x42\x61\x63kfillService\x12Z\n\x0bRunBackfill\x12#.featurestore.v1.RunBackfillRequest\x1a$.featurestore.v1.RunBackfillResponse0\x01\x12^\n\rListBackfills\x12%.featurestore.v1.ListBackfillsRequest\x1a&.featurestore.v1.ListBackfillsResponse\x12\x61\n\x0e\x43\x61ncelBackfill\x12&.featurestore.v1.CancelBackfillRequest\x1a\'.featurestore.v1.CancelBackfillResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,23 +32,23 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'featurestore.v1.backfill_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BACKFILLPART']._serialized_start=52
-  _globals['_BACKFILLPART']._serialized_end=300
-  _globals['_BACKFILL']._serialized_start=303
-  _globals['_BACKFILL']._serialized_end=575
-  _globals['_BACKFILLLEFT']._serialized_start=577
-  _globals['_BACKFILLLEFT']._serialized_end=636
-  _globals['_RUNBACKFILLREQUEST']._serialized_start=638
-  _globals['_RUNBACKFILLREQUEST']._serialized_end=725
-  _globals['_RUNBACKFILLRESPONSE']._serialized_start=728
-  _globals['_RUNBACKFILLRESPONSE']._serialized_end=856
-  _globals['_LISTBACKFILLSREQUEST']._serialized_start=858
-  _globals['_LISTBACKFILLSREQUEST']._serialized_end=895
-  _globals['_LISTBACKFILLSRESPONSE']._serialized_start=897
-  _globals['_LISTBACKFILLSRESPONSE']._serialized_end=966
-  _globals['_CANCELBACKFILLREQUEST']._serialized_start=968
-  _globals['_CANCELBACKFILLREQUEST']._serialized_end=1012
-  _globals['_CANCELBACKFILLRESPONSE']._serialized_start=1014
-  _globals['_CANCELBACKFILLRESPONSE']._serialized_end=1083
-  _globals['_BACKFILLSERVICE']._serialized_start=1086
-  _globals['_BACKFILLSERVICE']._serialized_end=1390
+  _globals['_BACKFILLPART']._serialized_end=319
+  _globals['_BACKFILL']._serialized_start=322
+  _globals['_BACKFILL']._serialized_end=594
+  _globals['_BACKFILLLEFT']._serialized_start=596
+  _globals['_BACKFILLLEFT']._serialized_end=655
+  _globals['_RUNBACKFILLREQUEST']._serialized_start=657
+  _globals['_RUNBACKFILLREQUEST']._serialized_end=744
+  _globals['_RUNBACKFILLRESPONSE']._serialized_start=747
+  _globals['_RUNBACKFILLRESPONSE']._serialized_end=875
+  _globals['_LISTBACKFILLSREQUEST']._serialized_start=877
+  _globals['_LISTBACKFILLSREQUEST']._serialized_end=914
+  _globals['_LISTBACKFILLSRESPONSE']._serialized_start=916
+  _globals['_LISTBACKFILLSRESPONSE']._serialized_end=985
+  _globals['_CANCELBACKFILLREQUEST']._serialized_start=987
+  _globals['_CANCELBACKFILLREQUEST']._serialized_end=1031
+  _globals['_CANCELBACKFILLRESPONSE']._serialized_start=1033
+  _globals['_CANCELBACKFILLRESPONSE']._serialized_end=1102
+  _globals['_BACKFILLSERVICE']._serialized_start=1105
+  _globals['_BACKFILLSERVICE']._serialized_end=1409
 # @@protoc_insertion_point(module_scope)

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class BackfillPart(_message.Message):
-    __slots__ = ("topic", "partition", "first", "end", "next", "published", "incarnation", "topic_id", "events", "rows", "superseded", "rejected", "open")
+    __slots__ = ("topic", "partition", "first", "end", "next", "published", "incarnation", "topic_id", "events", "rows", "superseded", "rejected", "open", "upload_id")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     FIRST_FIELD_NUMBER: _ClassVar[int]
@@ -21,6 +21,7 @@ class BackfillPart(_message.Message):
     SUPERSEDED_FIELD_NUMBER: _ClassVar[int]
     REJECTED_FIELD_NUMBER: _ClassVar[int]
     OPEN_FIELD_NUMBER: _ClassVar[int]
+    UPLOAD_ID_FIELD_NUMBER: _ClassVar[int]
     topic: str
     partition: int
     first: int
@@ -34,7 +35,8 @@ class BackfillPart(_message.Message):
     superseded: int
     rejected: int
     open: int
-    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., first: _Optional[int] = ..., end: _Optional[int] = ..., next: _Optional[int] = ..., published: _Optional[int] = ..., incarnation: _Optional[int] = ..., topic_id: _Optional[str] = ..., events: _Optional[int] = ..., rows: _Optional[int] = ..., superseded: _Optional[int] = ..., rejected: _Optional[int] = ..., open: _Optional[int] = ...) -> None: ...
+    upload_id: str
+    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., first: _Optional[int] = ..., end: _Optional[int] = ..., next: _Optional[int] = ..., published: _Optional[int] = ..., incarnation: _Optional[int] = ..., topic_id: _Optional[str] = ..., events: _Optional[int] = ..., rows: _Optional[int] = ..., superseded: _Optional[int] = ..., rejected: _Optional[int] = ..., open: _Optional[int] = ..., upload_id: _Optional[str] = ...) -> None: ...
 
 class Backfill(_message.Message):
     __slots__ = ("backfill_id", "view", "source", "features", "registry_version", "since_us", "until_us", "state", "holder", "note", "created_at", "updated_at", "parts")
