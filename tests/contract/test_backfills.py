@@ -17,6 +17,7 @@ from cluster.ingest.backfills import Backfill, BackfillPart, BackfillState
 from cluster.records import Batch, Origin
 from cluster.stores.duckdb import DuckStore
 from cluster.stores.memory_offline import MemoryOfflineStore
+from cluster.stores.ports import Upload, UploadState
 from tests.batches import EPOCH_US, Row, make_batch, row_at, stream_batch
 
 #: kind, registry version, position, feature, value
@@ -92,6 +93,35 @@ def of_stream(positions: list[int], version: int = 1) -> list[Fact]:
 
 def recomputed(positions: list[int], version: int = 2) -> list[Fact]:
     return [("backfill", version, p, "clicks", p * 10.0) for p in positions]
+
+
+def of_file(subject: Subject, rows: list[int], rejected: list[int]) -> Backfill:
+    """Let a file come in under version 1; return a backfill that reads it."""
+    origin = Origin.upload("up", 1)
+    subject.store.begin_upload(Upload("up", "key", "f.csv", "events", "csv", "aa", 1, UploadState.RECEIVING))
+    subject.store.open_upload("up", origin)
+    subject.store.append_upload("up", 0, make_batch(origin, 0, (0, 6), [row_at(p) for p in rows], rejected=rejected))
+    subject.store.commit_upload("up", 1)
+    return replace(ASKED, backfill_id="b2", parts=(PART, BackfillPart("", 0, 0, 6, 0, 0, upload_id="up")))
+
+
+def test_a_file_is_a_share_beside_partitions(subject: Subject) -> None:
+    """Positions 2 and 3 are in both: each place has its own."""
+    by = of_file(subject, [0, 1, 2, 3, 5], [4])
+    assert subject.store.open_backfill(by).parts == by.parts
+    _, part = by.parts
+    assert subject.store.backfill_positions("b2", part.key, 0, 6).tolist() == [2, 3, 5]
+    rows = [another(p, "clicks", p * 10.0) for p in (2, 3, 4)]
+    done = subject.store.commit_backfill("b2", make_batch(by.origin(part), 0, (0, 6), rows, rejected=[5]))
+    assert done.parts == (PART, replace(part, next=6, events=2, rows=2, superseded=3, rejected=1, open=1))
+    of_the_file = [("upload", 1, p, "clicks", float(p)) for p in range(6)]
+    assert subject.superseded() == [of_the_file[p] for p in (2, 3, 5)]
+    assert clicks(subject) == recomputed([2, 3]) + of_stream([0, 1, 2, 3, 5, 6, 7, 8, 9]) + of_the_file[:2]
+    found = subject.store.backfill_changes("b2", part.key)
+    assert [row["position"] for row in found.newest.to_pylist()] != []
+    assert subject.store.publish_backfill("b2", part.key, 6).parts[1].published == 6
+    assert subject.store.unpublished_backfills() == []
+    assert subject.store.commit_backfill("b2", chunk((0, 6), [2], by=by)).parts[0].superseded == 1
 
 
 def clicks(subject: Subject) -> list[Fact]:

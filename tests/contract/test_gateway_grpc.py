@@ -202,7 +202,7 @@ BACKFILL = Backfill(
     3,
     5,
     9,
-    (BackfillPart("t", 1, 2, 12, 7, 4, 1, None, 3, 6, 5, 1, 2),),
+    (BackfillPart("t", 1, 2, 12, 7, 4, 1, None, 3, 6, 5, 1, 2), BackfillPart("", 0, 0, 9, 4, 4, upload_id="u2")),
     holder="gateway:1",
 )
 LEFT = Left("upload u1", 7, "its original is not kept")

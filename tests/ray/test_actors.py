@@ -72,14 +72,13 @@ def test_an_actor_is_made_once_and_found_by_name(name: str) -> None:
 
 
 def test_an_actor_has_the_priority_of_any_program_and_a_task_that_can_wait_a_lower_one(name: str) -> None:
-    @ray.remote(num_cpus=0)
     def waits() -> int:
         give_way()
         return os.getpriority(os.PRIO_PROCESS, 0)
 
     handles.ensure(Echo, name, "x")
     assert handles.Remote(name).call("niceness") == os.getpriority(os.PRIO_PROCESS, 0)
-    assert ray.get(waits.remote()) >= handles.Remote(name).call("niceness") + 10
+    assert ray.get(ray.remote(num_cpus=0)(waits).remote()) >= handles.Remote(name).call("niceness") + 10
 
 
 def test_an_error_of_ours_arrives_as_itself(name: str) -> None:

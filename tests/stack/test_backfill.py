@@ -27,6 +27,8 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(420), pytest.mark.long]
 TOPIC = "shop.orders"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 USERS, RECORDS = 20, 6_000
+#: Orders that came in a file, of users of their own.
+IN_FILE = range(7_000, 8_000)
 #: Of each thousand, this one fails under the second version.
 CURSED = 13.0
 DEFINITIONS = """
@@ -76,6 +78,14 @@ class Shop(World):
             producer.send(TOPIC, json.dumps(fields).encode(), key=user.encode(), partition=n % 2)
         producer.flush(timeout=30)
         producer.close()
+
+    def ingest(self, numbers: range) -> None:
+        """Let orders come in a file."""
+        lines = ["user_id,at,amount"]
+        lines += [f"by_file_{n % 5},{(START + timedelta(seconds=n)).isoformat()},{float(n % 1000)}" for n in numbers]
+        path = self.folder / "orders.csv"
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        self.raytide("ingest", str(path), "--source", "orders")
 
     def has(self, records: int) -> None:
         counted = "SELECT count(*) AS n FROM features WHERE feature_name = 'amount'"
@@ -148,11 +158,12 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     running = Shop(tmp_path_factory.mktemp("a shop") / "app")
     with running.running():
         running.send(range(RECORDS))
-        running.has(RECORDS)
+        running.ingest(IN_FILE)
+        running.has(RECORDS + len(IN_FILE))
         running.define(2)
         running.raytide("apply", "--project", str(running.project))
         running.send(range(RECORDS, RECORDS + 10))
-        running.has(RECORDS + 10)
+        running.has(RECORDS + len(IN_FILE) + 10)
         yield running
 
 
@@ -160,13 +171,13 @@ def test_the_past_is_computed_anew_once_and_other_views_stay(shop: Shop) -> None
     before = shop.scores()
     assert {version for _, version in before.values()} == {1, 2}
     said = json.loads(shop.raytide(*asked(100, 300), "--dry-run").stdout)
-    assert (said["dry_run"], said["offsets"], said["left"]) == (True, RECORDS + 10, [])
+    assert (said["dry_run"], said["offsets"], said["left"]) == (True, RECORDS + 10 + len(IN_FILE), [])
     done = shop.raytide(*asked(100, 300), check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert (told["state"], told["read"], told["events"], told["rows"], told["superseded"]) == (
         "DONE",
-        RECORDS + 10,
+        RECORDS + 10 + len(IN_FILE),
         200,
         200,
         200,
@@ -221,6 +232,27 @@ def test_a_task_and_the_gateway_are_killed_half_way(shop: Shop) -> None:
     shop.verified()
 
 
+@pytest.mark.fault
+def test_a_kept_file_is_computed_anew_also_by_the_next_gateway(shop: Shop) -> None:
+    before, gateway = shop.scores(), shop.pid_of("gateway:")
+    assert {before[n] for n in IN_FILE} == {(n % 1000 * 1.0, 1) for n in IN_FILE}
+    running = shop.backfilling(IN_FILE.start, IN_FILE.stop)
+    read = "SELECT max(next_position) AS n FROM backfill_partitions JOIN backfills USING (backfill_id) WHERE state = 'RUNNING'"
+    of_file = f"{read} AND upload_id IS NOT NULL"
+    eventually(
+        lambda: shop.sql(of_file)[0]["n"] or running.poll() is not None, "chunks of the file are committed", 60, every=0.02
+    )
+    kill(gateway)
+    running.communicate(timeout=60)
+    eventually(lambda: shop.pid_of("gateway:") != gateway, "another gateway")
+    told = shop.backfill(IN_FILE.start, IN_FILE.stop)
+    assert (told["state"], told["left"]) == ("DONE", [])
+    assert shop.scores() == expected(IN_FILE.start, IN_FILE.stop, 2, before)
+    online = shop.client.get_online_features(["score"], [f"by_file_{n}" for n in range(5)]).to_dict()
+    assert online["score"] == [(995.0 + n) * 2 for n in range(5)]
+    shop.verified()
+
+
 def test_ctrl_c_and_cancel_stop_it_and_the_same_command_goes_on(shop: Shop) -> None:
     before = shop.scores()
     running = shop.backfilling(5_000, 5_500)
@@ -246,7 +278,7 @@ def test_the_newest_values_online_are_those_of_the_new_version(shop: Shop) -> No
     online = shop.client.get_online_features(["score"], [f"user_{n}" for n in range(USERS)]).to_dict()
     last = {n % USERS: n for n in range(RECORDS + 10) if n % 1000 != CURSED}
     assert online["score"] == [last[user] % 1000 * 2.0 for user in range(USERS)]
-    assert {version for n, (_, version) in shop.scores().items() if n >= 5_500} == {2}
+    assert {version for n, (_, version) in shop.scores().items() if 5_500 <= n < RECORDS + 10} == {2}
     shop.verified()
 
 

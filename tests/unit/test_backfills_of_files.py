@@ -20,6 +20,7 @@ from cluster.records import Origin
 from cluster.registry.catalog import Catalog, build
 from cluster.registry.definitions import FeatureView, Field, StreamSource, Wide, feature
 from cluster.stores.ports import Upload, UploadState
+from cluster.verify import verify
 from tests.backfill_world import FORBIDDEN, NOW, USER, BackfillWorld, definitions
 from tests.batches import make_batch
 
@@ -243,3 +244,16 @@ def test_a_cancelled_one_stops_between_two_chunks(world: BackfillWorld) -> None:
         "the same one"
     )
     assert world.of_file(upload_id) == new(*range(COUNT))
+
+
+def test_two_versions_of_a_row_of_a_file_are_found(world: BackfillWorld) -> None:
+    upload_id = world.upload(jsonl())
+    world.catalog = definitions(2)
+    world.backfill(30, 120)
+    cursor = world.store.database.cursor()
+    cursor.execute("INSERT INTO features SELECT * EXCLUDE (superseded_by, superseded_at) FROM superseded WHERE position = 4")
+    cursor.close()
+    report = verify(world.reads, world.online, world.catalog, dict, patience_s=0)
+    wrong = {check.name: check.examples for check in report.checks if check.offenders}
+    (told,) = wrong["backfilled records are read under one version"]
+    assert told.startswith(f"upload {upload_id}: position 4 has score from source_id")

@@ -17,6 +17,7 @@ import pytest
 
 from cluster.config import OfflineStoreConfig
 from cluster.errors import Gap, Misconfigured, Refused, RetryLater
+from cluster.ingest.backfills import Backfill, BackfillPart
 from cluster.ingest.resets import Reset
 from cluster.records import ROWS_SCHEMA, Batch, Origin, PartitionStart
 from cluster.stores.duckdb import DuckStore
@@ -144,6 +145,20 @@ Path(sys.argv[1]).parent.mkdir(); held = duckdb.connect(sys.argv[1]); print("hel
         assert ask(again, "SELECT source_id, backfill_id FROM sources") == [(1, None)], "known sources keep their ids"
         for table in ("superseded", "backfills", "backfill_partitions"):
             assert ask(again, f"SELECT count(*) FROM {table}") == [(0,)]
+        assert ask(again, "FROM meta") == [(SCHEMA_VERSION,)]
+        again.close()
+
+    def test_a_file_of_the_fourth_version_is_brought_up_to_date(self, store: DuckStore, config: OfflineStoreConfig) -> None:
+        store.open_partition("events", 0, 0)
+        store.commit(stream_batch(1, 0, 2))
+        begun = BackfillPart("events", 0, 0, 2, 1, 1)
+        store.open_backfill(Backfill("b", "v", "s", ("clicks",), 2, 0, 9, (begun,)))
+        store.close()
+        with duckdb.connect(config.path) as fourth:
+            fourth.execute("ALTER TABLE backfill_partitions DROP COLUMN upload_id")
+            fourth.execute("UPDATE meta SET schema_version = 4")
+        again = DuckStore(config)
+        assert again.get_backfill("b").parts == (begun,)
         assert ask(again, "FROM meta") == [(SCHEMA_VERSION,)]
         again.close()
 
