@@ -69,7 +69,7 @@ class Running:
     @property
     def is_alive(self) -> bool:
         """Return whether it may still run; of a Ray that is not ours only asking it would tell."""
-        return self.head is None or self.head.alive()
+        return self.head is None or self.head.is_whole()
 
     def write(self, folder: Path) -> None:
         """Remember this under `folder`; there are no secrets in it."""
@@ -208,7 +208,7 @@ def _ray(config: Config, folder: Path, known: Running | None, say: Say) -> RayHe
     if config.ray.address != "local":
         return None
     if known is not None and known.head is not None:
-        if known.head.alive():
+        if known.head.is_whole():
             return known.head
         ray_head.end(known.head)  # clears what a crash left
     say("starting Ray")

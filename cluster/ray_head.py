@@ -25,6 +25,7 @@ from cluster.stack.process import HOST, ProcessId, alive, free_port, identify, i
 START_SECONDS = 60
 STOP_SECONDS = 5
 LONGEST_TEMP = 30
+_VITAL = {"gcs_server", "raylet"}
 _OTHERS = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_JOB_ID")
 # A new worker process takes seconds to import what a piece of a file needs, and Ray would end each one after its task: those
 # of a driver that has gone, as `raytide up` has, are never kept. There are at most as many as CPUs.
@@ -49,6 +50,20 @@ class RayHead:
     def alive(self) -> bool:
         """Return whether the process that we started still runs."""
         return alive(self.process)
+
+    def is_whole(self) -> bool:
+        """Return whether what a node cannot do without runs as well.
+
+        The process that we started ends with them, but not when the raylet ended itself, as it does without its agents.
+        """
+        if not self.alive():
+            return False
+        found = set()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self.process.pid).children():
+                if child.status() != psutil.STATUS_ZOMBIE:
+                    found.add(child.name())
+        return found >= _VITAL
 
 
 def environment() -> dict[str, str]:
