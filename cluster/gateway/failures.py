@@ -14,7 +14,19 @@ from google.protobuf.any_pb2 import Any
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from cluster.errors import BadFile, Misconfigured, NotFound, OverLimit, RaytideError, Refused, RetryLater, Unreachable
+from cluster.errors import (
+    BadFile,
+    Busy,
+    Forbidden,
+    Misconfigured,
+    NotFound,
+    OverLimit,
+    RaytideError,
+    Refused,
+    RetryLater,
+    Unauthenticated,
+    Unreachable,
+)
 
 DOMAIN = "raytide"
 
@@ -22,9 +34,12 @@ DOMAIN = "raytide"
 CODES: tuple[tuple[type[RaytideError], int], ...] = (
     (OverLimit, code_pb2.RESOURCE_EXHAUSTED),
     (NotFound, code_pb2.NOT_FOUND),
+    (Unauthenticated, code_pb2.UNAUTHENTICATED),
+    (Forbidden, code_pb2.PERMISSION_DENIED),
     (BadFile, code_pb2.INVALID_ARGUMENT),
     (Refused, code_pb2.FAILED_PRECONDITION),
     (Misconfigured, code_pb2.FAILED_PRECONDITION),
+    (Busy, code_pb2.RESOURCE_EXHAUSTED),
     (Unreachable, code_pb2.UNAVAILABLE),
     (RetryLater, code_pb2.UNAVAILABLE),
 )
