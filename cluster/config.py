@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -49,6 +50,8 @@ class KafkaConfig(Section):
     """PEM file of this client's certificate, for mutual TLS."""
     ssl_keyfile: str | None = None
     """PEM file of this client's private key, for mutual TLS."""
+    ssl_password: SecretStr | None = None
+    """Password of that private key, if it has one. Masked everywhere."""
     create_topics: bool = True
     """Create a source's topic with its declared partitions when it does not exist."""
     replication_factor: Positive = 1
@@ -70,10 +73,39 @@ class OnlineStoreConfig(Section):
     """The only kind there is."""
     connection_string: SecretStr | None = None
     """redis://[user:password@]host:port/db or rediss://…. Left out: the local stack's Valkey. Masked in logs."""
+    username: str | None = None
+    """User of an access control list, when it is not in the connection string."""
+    password: SecretStr | None = None
+    """Password, when it is not in the connection string. Masked everywhere."""
+    ssl_cafile: str | None = None
+    """PEM file of the authority that signed the server's certificate, with rediss://. Left out: the system's authorities."""
+    ssl_certfile: str | None = None
+    """PEM file of this client's certificate, for mutual TLS."""
+    ssl_keyfile: str | None = None
+    """PEM file of this client's private key, for mutual TLS."""
     timeout_ms: Positive = 2_000
     """How long a read or write may take before it counts as failed."""
     entities_per_call: Annotated[int, Field(ge=1, le=1000)] = 250
     """Entities in one newest-wins script call."""
+
+
+def contradiction(kafka: KafkaConfig, online: OnlineStoreConfig) -> str:
+    """Return what does not fit together in how Kafka and Redis are reached, with the next step; empty when all does."""
+    has_sasl = kafka.security_protocol.startswith("SASL_")
+    if has_sasl and not (kafka.sasl_mechanism and kafka.sasl_username and kafka.sasl_password):
+        return (
+            f"kafka.security_protocol {kafka.security_protocol} needs sasl_mechanism, sasl_username and sasl_password: set all"
+        )
+    if not has_sasl and kafka.sasl_mechanism:
+        return f"kafka.sasl_mechanism is not used with {kafka.security_protocol}: set security_protocol to SASL_SSL"
+    if "SSL" not in kafka.security_protocol and (kafka.ssl_cafile or kafka.ssl_certfile):
+        return f"kafka.ssl_cafile and ssl_certfile are not used with {kafka.security_protocol}: set security_protocol to SSL"
+    url = online.connection_string.get_secret_value() if online.connection_string else ""
+    if "@" in urlsplit(url).path + urlsplit(url).query + urlsplit(url).fragment:
+        return "online_store.connection_string: / ? and # in a password are written %2F %3F %23; or set online_store.password"
+    if (online.ssl_cafile or online.ssl_certfile) and not url.startswith("rediss://"):
+        return "online_store.ssl_cafile and ssl_certfile are not used without TLS: let connection_string begin with rediss://"
+    return ""
 
 
 class OfflineStoreConfig(Section):
@@ -310,6 +342,13 @@ class _ClientOnly(_FileAndEnvironment):
     client: ClientConfig = ClientConfig()
 
 
+SECURITY_FILES = {
+    "kafka": ("ssl_cafile", "ssl_certfile", "ssl_keyfile"),
+    "online_store": ("ssl_cafile", "ssl_certfile", "ssl_keyfile"),
+    "gateway": ("tls_cert", "tls_key", "tls_client_ca", "tokens"),
+}
+
+
 def folder_of(project: Path) -> Path:
     """Return the project's folder; `project` is that, or the configuration file in it."""
     return project if project.is_dir() else project.parent
@@ -322,6 +361,19 @@ def load(path: Path) -> Config:
     """
     file = path / FILE_NAME if path.is_dir() else path
     return from_mapping(read_yaml(file), str(file))
+
+
+def rooted(config: Config, folder: Path) -> Config:
+    """Return the configuration with certificates, keys and tokens named by full paths: processes start in other folders."""
+    root = folder.resolve()
+    return config.model_copy(
+        update={name: _rooted(getattr(config, name), root, fields) for name, fields in SECURITY_FILES.items()},
+    )
+
+
+def _rooted(section: Section, root: Path, fields: tuple[str, ...]) -> Section:
+    named = {field: getattr(section, field) for field in fields}
+    return section.model_copy(update={field: str(root / name) for field, name in named.items() if name})
 
 
 def client_section(path: Path | None) -> ClientConfig:
@@ -344,4 +396,6 @@ def from_mapping(content: Mapping[str, Any], where: str) -> Config:
             f"{where}: workers.reserved_for_streams ({config.workers.reserved_for_streams}) must be below "
             f"workers.max ({config.workers.max}), or uploads would never get a slot",
         )
+    if sentence := contradiction(config.kafka, config.online_store):
+        raise Misconfigured(f"{where}: {sentence}")
     return config

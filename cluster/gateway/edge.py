@@ -130,7 +130,7 @@ class _Calls:
 
     @contextlib.contextmanager
     def _admitted(self, context: grpc.ServicerContext) -> Iterator[None]:
-        with self._rules.admission.running(self._rules.guard.caller(context, self._method)):
+        with self._rules.admission.running(self._rules.guard.caller(context, self._method), context):
             yield
 
     def _end(self, context: grpc.ServicerContext, error: Exception) -> NoReturn:

@@ -57,6 +57,22 @@ UNTOLD: dict[grpc.StatusCode, tuple[type[RaytideError], str]] = {
 }
 
 
+#: The same for UNAVAILABLE whose text has the first words: what answers is not what the client was told to expect.
+UNTOLD_TLS = {
+    "handshake failed": (
+        "{address} and this client find no way to speak TLS ({text}): is client.ca the authority of its certificate, is that "
+        "in force, and does the gateway use TLS at all?"
+    ),
+    "Hostname Verification": (
+        "the certificate of {address} is for another name: call it by that, or set client.server_name; client.ca is right"
+    ),
+    "Socket closed": (
+        "{address} hangs up on this client: a gateway that uses TLS wants client.ca set, one that knows its clients by their "
+        "certificates wants client.cert and client.key, in force and of its authority"
+    ),
+}
+
+
 class AtFault(Refused):
     """An argument was refused: which one, and with what error."""
 
@@ -109,6 +125,8 @@ def from_call(error: grpc.RpcError, address: str) -> RaytideError:
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
         return OverLimit(f"a message is too long for {address} ({text}): send less in one call")
     kind, sentence = UNTOLD.get(error.code(), (Refused, "{address} failed ({text}): its log says why"))
+    if kind is Unreachable:
+        sentence = next((told for words, told in UNTOLD_TLS.items() if words in text), sentence)
     return kind(sentence.format(address=address, text=text))
 
 

@@ -44,8 +44,6 @@ SERVICES = (
 PENDING = 10_000
 #: Threads beyond those for calls that run, so that there is always one to refuse a call.
 REFUSING = 8
-#: Calls of one connection on our side, for each that may run: more of them would only be refused.
-STREAMS = 2
 KEEPALIVE_ANSWER_MS = 10_000
 
 
@@ -89,8 +87,6 @@ def _server(config: GatewayConfig, edge: Edge) -> grpc.Server:
             ("grpc.max_send_message_length", -1),
             ("grpc.server.max_pending_requests", PENDING),
             ("grpc.server.max_pending_requests_hard_limit", PENDING),
-            # The rest of a crowd of calls waits at its client, so that a connection never keeps us busy with refusals alone.
-            ("grpc.max_concurrent_streams", STREAMS * config.max_calls_per_client),
             ("grpc.server_handshake_timeout_ms", config.handshake_timeout_s * 1000),
             ("grpc.max_connection_idle_ms", config.idle_connection_s * 1000),
             # Finds clients whose machine is gone, and lets clients look for ours as often.

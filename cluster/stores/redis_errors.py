@@ -51,6 +51,11 @@ def translate(error: client.RedisError | OSError, address: str) -> RaytideError:
         return Misconfigured(f"Redis at {address} {_LASTING[code]}")
     if isinstance(error, client.TimeoutError):
         return Unreachable(f"Redis at {address} did not answer in time; see that it runs, or raise online_store.timeout_ms")
+    if "SSL" in str(error) or "certificate" in str(error):
+        return Unreachable(
+            f"Redis at {address} and this client find no way to speak TLS: rediss:// in online_store.connection_string is for "
+            "a port with TLS, ssl_cafile names the authority of its certificate, and that names the host"
+        )
     if isinstance(error, client.ConnectionError | OSError):
         return Unreachable(f"Redis at {address} cannot be reached; start it, or correct online_store.connection_string")
     return Misconfigured(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.config import OnlineStoreConfig
 from cluster.errors import Misconfigured, Unreachable
 from cluster.preflight import check_redis, check_writable
 
@@ -21,4 +22,4 @@ def test_a_file_where_a_folder_belongs_is_named(tmp_path: Path) -> None:
 
 def test_a_redis_that_is_not_there_is_named() -> None:
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):
-        check_redis("redis://:secret@127.0.0.1:1/0", 500)
+        check_redis("redis://:secret@127.0.0.1:1/0", OnlineStoreConfig(timeout_ms=500))
