@@ -323,7 +323,7 @@ class Config(_FileAndEnvironment):
     gateway: GatewayConfig = GatewayConfig()
     """The gRPC server."""
     client: ClientConfig = ClientConfig()
-    """How clients reach the gateway."""
+    """How clients and the command line reach a gateway that is protected."""
     uploads: UploadsConfig = UploadsConfig()
     """Files over gRPC."""
     ingest: IngestConfig = IngestConfig()
