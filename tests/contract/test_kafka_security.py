@@ -99,12 +99,12 @@ def test_sasl_over_tls(broker: Broker) -> None:
 
 @pytest.mark.parametrize("wrong", ["password", "authority"])
 def test_what_is_wrong_is_said_without_the_password(broker: Broker, tmp_path: Path, wrong: str) -> None:
-    more: dict[str, Any] = {
+    ways: dict[str, dict[str, Any]] = {
         "password": {"sasl_password": SecretStr(f"{PASSWORD}-not")},
         "authority": {"ssl_cafile": str(Authority(tmp_path, "stranger").ca)},
-    }[wrong]
+    }
     with pytest.raises(RaytideError, match=r"[kK]afka") as caught:
-        topics_work(safe(broker, **more, request_timeout_ms=3_000), broker.safe, "wrong")
+        topics_work(safe(broker, **ways[wrong], request_timeout_ms=3_000), broker.safe, "wrong")
     assert PASSWORD not in str(caught.value)
 
 
