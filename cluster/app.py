@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cluster.config import Config
 from cluster.registry import loader
@@ -17,7 +17,7 @@ class App:
     definitions: bytes  # of `loader.to_bytes`
     version: int
     bootstrap: str
-    redis_url: str
+    redis_url: str = field(repr=False)  # may hold a password
     folder: str  # the working folder of `raytide up`; relative paths in the configuration start there
     dashboard: str = ""
 

@@ -6,16 +6,16 @@ mean the local stack of the working folder (`raytide stack up`).
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from cluster.config_file import explained, read_yaml
 from cluster.errors import Misconfigured
 
 FILE_NAME = "feature_store.yaml"
@@ -50,6 +50,8 @@ class KafkaConfig(Section):
     """PEM file of this client's certificate, for mutual TLS."""
     ssl_keyfile: str | None = None
     """PEM file of this client's private key, for mutual TLS."""
+    ssl_password: SecretStr | None = None
+    """Password of that private key, if it has one. Masked everywhere."""
     create_topics: bool = True
     """Create a source's topic with its declared partitions when it does not exist."""
     replication_factor: Positive = 1
@@ -71,10 +73,39 @@ class OnlineStoreConfig(Section):
     """The only kind there is."""
     connection_string: SecretStr | None = None
     """redis://[user:password@]host:port/db or rediss://…. Left out: the local stack's Valkey. Masked in logs."""
+    username: str | None = None
+    """User of an access control list, when it is not in the connection string."""
+    password: SecretStr | None = None
+    """Password, when it is not in the connection string. Masked everywhere."""
+    ssl_cafile: str | None = None
+    """PEM file of the authority that signed the server's certificate, with rediss://. Left out: the system's authorities."""
+    ssl_certfile: str | None = None
+    """PEM file of this client's certificate, for mutual TLS."""
+    ssl_keyfile: str | None = None
+    """PEM file of this client's private key, for mutual TLS."""
     timeout_ms: Positive = 2_000
     """How long a read or write may take before it counts as failed."""
     entities_per_call: Annotated[int, Field(ge=1, le=1000)] = 250
     """Entities in one newest-wins script call."""
+
+
+def contradiction(kafka: KafkaConfig, online: OnlineStoreConfig) -> str:
+    """Return what does not fit together in how Kafka and Redis are reached, with the next step; empty when all does."""
+    has_sasl = kafka.security_protocol.startswith("SASL_")
+    if has_sasl and not (kafka.sasl_mechanism and kafka.sasl_username and kafka.sasl_password):
+        return (
+            f"kafka.security_protocol {kafka.security_protocol} needs sasl_mechanism, sasl_username and sasl_password: set all"
+        )
+    if not has_sasl and kafka.sasl_mechanism:
+        return f"kafka.sasl_mechanism is not used with {kafka.security_protocol}: set security_protocol to SASL_SSL"
+    if "SSL" not in kafka.security_protocol and (kafka.ssl_cafile or kafka.ssl_certfile):
+        return f"kafka.ssl_cafile and ssl_certfile are not used with {kafka.security_protocol}: set security_protocol to SSL"
+    url = online.connection_string.get_secret_value() if online.connection_string else ""
+    if "@" in urlsplit(url).path + urlsplit(url).query + urlsplit(url).fragment:
+        return "online_store.connection_string: / ? and # in a password are written %2F %3F %23; or set online_store.password"
+    if (online.ssl_cafile or online.ssl_certfile) and not url.startswith("rediss://"):
+        return "online_store.ssl_cafile and ssl_certfile are not used without TLS: let connection_string begin with rediss://"
+    return ""
 
 
 class OfflineStoreConfig(Section):
@@ -126,12 +157,55 @@ class GatewayConfig(Section):
     """Largest message that a client may send."""
     max_concurrent_calls: Positive = 128
     """Calls at once; more are answered RESOURCE_EXHAUSTED."""
+    max_calls_per_client: Positive = 64
+    """Calls at once of one client: a token, without tokens a certificate's name, without either a connection."""
     max_entities: Positive = 10_000
     """Entities in one online read."""
     max_historical_rows: Positive = 5_000_000
     """Entity rows in one historical read."""
     default_timeout_s: Positive = 60
-    """How long a client that streams may keep the gateway waiting for its next message."""
+    """How long a client may keep the gateway waiting for its next message, or leave one of an answer unread."""
+    idle_connection_s: Positive = 300
+    """A connection without a call is closed after so long; clients open a new one by themselves."""
+    keepalive_s: Positive = 30
+    """How often a connection is asked whether its client is still there; one that is silent for 10 s more is closed."""
+    handshake_timeout_s: Positive = 10
+    """How long a client may take to set up a connection, TLS included."""
+    tls_cert: str | None = None
+    """PEM file of the gateway's certificate, and those up to its authority: calls are encrypted. Read again when changed."""
+    tls_key: str | None = None
+    """PEM file of the certificate's private key, readable by nobody else."""
+    tls_client_ca: str | None = None
+    """PEM file of the authority for clients' certificates: only clients that have one can connect (mutual TLS)."""
+    tokens: str | None = None
+    """File of bearer tokens and roles, readable by nobody else. Left out: callers need none. Read again when changed."""
+    allow_plaintext: bool = False
+    """First of two settings for an address other than loopback without TLS, where anybody on the way can listen."""
+    plaintext_host: str | None = None
+    """Second of the two: the same address as `host`, once more."""
+    allow_anonymous: bool = False
+    """Serve an address other than loopback without tokens and clients' certificates: who can connect may call everything."""
+
+
+class ClientConfig(Section):
+    """How clients and the command line reach a gateway that is protected."""
+
+    tls: bool = False
+    """Encrypt calls and check the gateway's certificate against the usual authorities; `ca` means it as well."""
+    ca: str | None = None
+    """PEM file of the authority that signed the gateway's certificate."""
+    cert: str | None = None
+    """PEM file of this client's certificate, for a gateway that wants one."""
+    key: str | None = None
+    """PEM file of this client's private key, readable by nobody else."""
+    server_name: str | None = None
+    """Name in the gateway's certificate, when it is not that of the address."""
+    token: SecretStr | None = None
+    """Bearer token; better in the environment (`RAYTIDE_CLIENT__TOKEN`) or in `token_file` than here. Masked everywhere."""
+    token_file: str | None = None
+    """File with the bearer token, readable by nobody else. Read again when changed."""
+    plaintext_token: bool = False
+    """Send the token without TLS to an address other than loopback: anybody on the way can read it."""
 
 
 class UploadsConfig(Section):
@@ -206,8 +280,8 @@ class TelemetryConfig(Section):
     """Least severe level that is logged."""
 
 
-class Config(BaseSettings):
-    """The whole configuration. Components take their section, never this."""
+class _FileAndEnvironment(BaseSettings):
+    """A file's content, and variables `RAYTIDE_SECTION__FIELD`."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -217,6 +291,22 @@ class Config(BaseSettings):
         env_ignore_empty=True,
         use_attribute_docstrings=True,
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file."""
+        return env_settings, init_settings
+
+
+class Config(_FileAndEnvironment):
+    """The whole configuration. Components take their section, never this."""
 
     project: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")
     """Name of the project: lower case letters, digits, underscores."""
@@ -232,6 +322,8 @@ class Config(BaseSettings):
     """The cluster-wide cap."""
     gateway: GatewayConfig = GatewayConfig()
     """The gRPC server."""
+    client: ClientConfig = ClientConfig()
+    """How clients and the command line reach a gateway that is protected."""
     uploads: UploadsConfig = UploadsConfig()
     """Files over gRPC."""
     ingest: IngestConfig = IngestConfig()
@@ -241,17 +333,20 @@ class Config(BaseSettings):
     telemetry: TelemetryConfig = TelemetryConfig()
     """Logs."""
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic's
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let the environment win over the file."""
-        return env_settings, init_settings
+
+class _ClientOnly(_FileAndEnvironment):
+    """The section of a client, for which nothing else of a project has to be right."""
+
+    model_config = SettingsConfigDict(extra="ignore")
+
+    client: ClientConfig = ClientConfig()
+
+
+SECURITY_FILES = {
+    "kafka": ("ssl_cafile", "ssl_certfile", "ssl_keyfile"),
+    "online_store": ("ssl_cafile", "ssl_certfile", "ssl_keyfile"),
+    "gateway": ("tls_cert", "tls_key", "tls_client_ca", "tokens"),
+}
 
 
 def folder_of(project: Path) -> Path:
@@ -265,46 +360,42 @@ def load(path: Path) -> Config:
     Raise Misconfigured naming each wrong key, with a suggestion for unknown ones.
     """
     file = path / FILE_NAME if path.is_dir() else path
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        raise Misconfigured(f"no {FILE_NAME} at {file}: run in a feature repository, or name one with --project") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise Misconfigured(f"{file} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise Misconfigured(f"{file} must be a mapping of sections, such as `project: my_project`")
-    return from_mapping(content, str(file))
+    return from_mapping(read_yaml(file), str(file))
+
+
+def rooted(config: Config, folder: Path) -> Config:
+    """Return the configuration with certificates, keys and tokens named by full paths: processes start in other folders."""
+    root = folder.resolve()
+    return config.model_copy(
+        update={name: _rooted(getattr(config, name), root, fields) for name, fields in SECURITY_FILES.items()},
+    )
+
+
+def _rooted(section: Section, root: Path, fields: tuple[str, ...]) -> Section:
+    named = {field: getattr(section, field) for field in fields}
+    return section.model_copy(update={field: str(root / name) for field, name in named.items() if name})
+
+
+def client_section(path: Path | None) -> ClientConfig:
+    """Return how a client reaches the gateway, by the file at `path` (or in that folder, if there is one) and the environment.
+
+    Raise Misconfigured for what is wrong in that section alone.
+    """
+    file = path / FILE_NAME if path is not None and path.is_dir() else path
+    content = read_yaml(file) if file is not None and file.exists() else {}
+    with explained(str(file or "the environment"), _ClientOnly):
+        return _ClientOnly(**{key: content[key] for key in content if key == "client"}).client
 
 
 def from_mapping(content: Mapping[str, Any], where: str) -> Config:
     """Return the configuration that `content` and the environment describe; `where` names it in errors."""
-    try:
+    with explained(where, Config):
         config = Config(**content)
-    except ValidationError as error:
-        raise Misconfigured(f"{where}:\n" + "\n".join(f"  {_explain(e)}" for e in error.errors())) from None
     if config.workers.reserved_for_streams >= config.workers.max:
         raise Misconfigured(
             f"{where}: workers.reserved_for_streams ({config.workers.reserved_for_streams}) must be below "
             f"workers.max ({config.workers.max}), or uploads would never get a slot",
         )
+    if sentence := contradiction(config.kafka, config.online_store):
+        raise Misconfigured(f"{where}: {sentence}")
     return config
-
-
-def _explain(error: Any) -> str:
-    path = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "missing":
-        return f"{path}: is required; add `{path}: my_{path}`"
-    if error["type"] != "extra_forbidden":
-        return f"{path}: {error['msg']}"  # never `input`: it may be a secret
-    *parents, key = [str(part) for part in error["loc"]]
-    close = difflib.get_close_matches(key, _keys(parents), n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(sorted(_keys(parents)))}"
-    return f"{path}: unknown key; {hint}"
-
-
-def _keys(parents: list[str]) -> list[str]:
-    model: Any = Config
-    for parent in parents:
-        annotation = model.model_fields[parent].annotation
-        model = next((a for a in (annotation, *get_args(annotation)) if hasattr(a, "model_fields")), model)
-    return list(model.model_fields)

@@ -2,9 +2,12 @@
 
     RaytideError
     ├── RetryLater        the other side is away or full; nothing was done, or doing it again is harmless
-    │   └── Unreachable   a needed service does not answer (exit code 3)
+    │   ├── Unreachable   a needed service does not answer (exit code 3)
+    │   └── Busy          too much is going on at once: come again in a moment
     ├── Refused           never retry as it is: the request is wrong, or the state forbids it
     │   ├── NotFound      the named thing does not exist
+    │   ├── Unauthenticated  the caller did not show who it is: call with a token
+    │   ├── Forbidden     the caller's role does not allow this: call with a token that does
     │   ├── Fenced        a newer epoch owns the partition: stop at once, write nothing more
     │   ├── Lost          what should be read next no longer exists: a person decides how to go on
     │   ├── Gap           the batch does not start where the ledger ends: rebuild from the stored offset
@@ -31,12 +34,24 @@ class Unreachable(RetryLater):
     """A needed service does not answer."""
 
 
+class Busy(RetryLater):
+    """Too much is going on at once; the message names the limit."""
+
+
 class Refused(RaytideError):
     """The request will never succeed as it is."""
 
 
 class NotFound(Refused):
     """The named thing does not exist."""
+
+
+class Unauthenticated(Refused):
+    """The caller did not show who it is."""
+
+
+class Forbidden(Refused):
+    """The caller's role does not allow this."""
 
 
 class Fenced(Refused):

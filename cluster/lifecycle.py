@@ -24,9 +24,9 @@ from actors.supervisor import Supervisor
 from actors.writer import GROUPS, Writer
 from cluster import ray_head
 from cluster.app import App
-from cluster.config import STATE_FOLDER, Config, GatewayConfig
+from cluster.config import STATE_FOLDER, Config, GatewayConfig, rooted
 from cluster.errors import RetryLater, Unreachable
-from cluster.preflight import check_redis, check_writable
+from cluster.preflight import check_gateway, check_redis, check_writable
 from cluster.ray_head import RayHead
 from cluster.registry import loader
 from cluster.registry.apply import put_in_force
@@ -85,13 +85,15 @@ def up(config: Config, project_folder: Path, folder: Path, say: Say) -> Running:
 
     Raise Misconfigured for wrong definitions or an unwritable database, Unreachable when Kafka, Redis or Ray are away.
     """
+    config = rooted(config, folder)
     catalog = loader.load(config.project, project_folder / config.definitions)
+    check_gateway(config.gateway)
     check_writable(folder / config.offline_store.path)
     known = Running.read(folder)
     stack_is_ours = _start_stack(config, folder, say) or (known is not None and known.stack)
     bootstrap, redis_url = _addresses(config, folder)
     check_listening(bootstrap)  # before Ray: the actors would wait for it, as they do when it goes away later
-    check_redis(redis_url, config.online_store.timeout_ms)
+    check_redis(redis_url, config.online_store)
     head = _ray(config, folder, known, say)
     address = head.address if head else config.ray.address
     serving = known.gateway if known is not None and known.head == head else ""

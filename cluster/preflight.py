@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from cluster.config import GatewayConfig, OnlineStoreConfig
 from cluster.errors import Misconfigured, RetryLater, Unreachable
+from cluster.gateway.tokens import read_tokens
+from cluster.gateway.transport import check_reach, credentials
 from cluster.stores.redis_connections import RedisConnections
 
 
@@ -20,9 +23,9 @@ def check_writable(database: Path) -> None:
         raise _refusal(database, f"no right to write {target}")
 
 
-def check_redis(url: str, timeout_ms: int) -> None:
+def check_redis(url: str, config: OnlineStoreConfig) -> None:
     """Raise Unreachable when the server does not answer a ping, Misconfigured for a wrong password."""
-    connections = RedisConnections(url, timeout_ms)
+    connections = RedisConnections(url, config)
     try:
         connections.exchange(lambda: [[b"*1\r\n$4\r\nPING\r\n"]])
     except Unreachable:
@@ -31,6 +34,14 @@ def check_redis(url: str, timeout_ms: int) -> None:
         return  # it is there, and busy with something that passes
     finally:
         connections.close()
+
+
+def check_gateway(config: GatewayConfig) -> None:
+    """Raise Misconfigured for an address, certificate or tokens file with which the gateway would not start."""
+    check_reach(config)
+    credentials(config)
+    if config.tokens:
+        read_tokens(Path(config.tokens))
 
 
 def _refusal(database: Path, cause: str) -> Misconfigured:

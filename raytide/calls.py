@@ -9,23 +9,19 @@ from typing import Any
 import grpc
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from cluster.config import ClientConfig
 from cluster.gateway.failures import from_call
+from raytide.channels import open_channel
 
-OPTIONS = (
-    # An online answer has no limit of its own; what is asked for bounds it.
-    ("grpc.max_receive_message_length", -1),
-    # Finds a gateway whose machine is gone while a long call waits.
-    ("grpc.keepalive_time_ms", 30_000),
-)
 ATTEMPTS = 3
 
 
 class Calls:
     """What every part of a client shares. Any number of threads may use it."""
 
-    def __init__(self, address: str, timeout_s: float) -> None:
+    def __init__(self, address: str, timeout_s: float, access: ClientConfig) -> None:
         self.address, self.timeout_s = address, timeout_s
-        self.channel = grpc.insecure_channel(address, options=OPTIONS)
+        self.channel = open_channel(address, access)
 
     def read(self, method: Callable[..., Any], request: Any) -> Any:
         """Call a method that may be called twice; finding nobody, it is tried three times within about a second."""

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cluster.config import STATE_FOLDER
+from cluster.config import FILE_NAME, STATE_FOLDER, client_section
 from cluster.errors import BadFile, RaytideError, RetryLater, Unreachable
 from raytide.client import RaytideClient
 
@@ -32,8 +32,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text."
 
 
 def connect(address: str | None) -> RaytideClient:
-    """Return a client for `address`, or for the app that `.raytide/app.json` of this folder knows."""
-    return RaytideClient(address or _known_address())
+    """Return a client for `address`, or for the app that `.raytide/app.json` of this folder knows.
+
+    Certificates and tokens are those of the section `client` of this folder's feature_store.yaml, else of the one that the
+    app was started with, and of the environment.
+    """
+    started = _started()
+    here = Path(FILE_NAME)
+    project = here if here.exists() or not started else Path(started["config"])
+    return RaytideClient(address or _known_address(), access=client_section(project))
 
 
 def print_json(value: Any) -> None:
@@ -77,11 +84,15 @@ def exit_code(error: RaytideError) -> int:
 
 def started_here() -> str:
     """Return the address of the app that was started in this folder; empty when there is none."""
+    return _started().get("gateway", "")
+
+
+def _started() -> dict[str, str]:
     try:
-        address: str = json.loads((Path(STATE_FOLDER) / "app.json").read_text(encoding="utf-8"))["gateway"]
+        remembered: dict[str, str] = json.loads((Path(STATE_FOLDER) / "app.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return ""
-    return address
+        return {}
+    return remembered
 
 
 def time_text(micros: int | None) -> str | None:

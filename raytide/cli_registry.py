@@ -19,8 +19,7 @@ from cluster.registry.evolution import incompatible
 from cluster.registry.plan import Action, Change, compare
 from cluster.registry.versions import Query, description_of, in_force, versions
 from raytide.cli_app import Project
-from raytide.cli_output import Json, errors, output, print_json, print_table
-from raytide.client import RaytideClient
+from raytide.cli_output import Json, connect, errors, output, print_json, print_table
 
 app = typer.Typer(help="Versions of the definitions.", no_args_is_help=True)
 
@@ -101,7 +100,7 @@ def reading(config: Config) -> Iterator[Query]:
 
     running = Running.read(Path.cwd())
     if running is not None and running.is_alive:
-        with RaytideClient(running.gateway) as client:
+        with connect(running.gateway) as client:
             yield client.sql
         return
     if not (Path.cwd() / config.offline_store.path).exists():  # opening would make it

@@ -27,6 +27,7 @@ from featurestore.v1 import (
 )
 
 from cluster.backfills import Asked, BackfillProgress
+from cluster.config import ClientConfig, client_section
 from cluster.dead_letters import DeadLetter, Place, ReplayProgress, Selection
 from cluster.gateway.arrow import from_chunks, to_chunks
 from cluster.gateway.convert import (
@@ -69,11 +70,13 @@ STATUS_NAMES = {number: name.removeprefix("FEATURE_STATUS_") for name, number in
 class RaytideClient(UploadsClient):
     """Talks to the gateway at `address` (host:port). `timeout_s` bounds every call but uploads.
 
+    `access` has the authority, certificate and token for a gateway that wants them; left out, the environment has
+    (RAYTIDE_CLIENT__CA, __CERT, __KEY, __TOKEN, __TOKEN_FILE; docs/security.md).
     Reads that find nobody are tried three times within about a second; uploads go on where they were cut, SQL is not repeated.
     """
 
-    def __init__(self, address: str, timeout_s: float = 60) -> None:
-        calls = Calls(address, timeout_s)
+    def __init__(self, address: str, timeout_s: float = 60, access: ClientConfig | None = None) -> None:
+        calls = Calls(address, timeout_s, access or client_section(None))
         super().__init__(calls)
         self.address = address
         self._features = features_pb2_grpc.FeatureServiceStub(calls.channel)

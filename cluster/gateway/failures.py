@@ -14,7 +14,19 @@ from google.protobuf.any_pb2 import Any
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from cluster.errors import BadFile, Misconfigured, NotFound, OverLimit, RaytideError, Refused, RetryLater, Unreachable
+from cluster.errors import (
+    BadFile,
+    Busy,
+    Forbidden,
+    Misconfigured,
+    NotFound,
+    OverLimit,
+    RaytideError,
+    Refused,
+    RetryLater,
+    Unauthenticated,
+    Unreachable,
+)
 
 DOMAIN = "raytide"
 
@@ -22,9 +34,12 @@ DOMAIN = "raytide"
 CODES: tuple[tuple[type[RaytideError], int], ...] = (
     (OverLimit, code_pb2.RESOURCE_EXHAUSTED),
     (NotFound, code_pb2.NOT_FOUND),
+    (Unauthenticated, code_pb2.UNAUTHENTICATED),
+    (Forbidden, code_pb2.PERMISSION_DENIED),
     (BadFile, code_pb2.INVALID_ARGUMENT),
     (Refused, code_pb2.FAILED_PRECONDITION),
     (Misconfigured, code_pb2.FAILED_PRECONDITION),
+    (Busy, code_pb2.RESOURCE_EXHAUSTED),
     (Unreachable, code_pb2.UNAVAILABLE),
     (RetryLater, code_pb2.UNAVAILABLE),
 )
@@ -39,6 +54,22 @@ UNTOLD: dict[grpc.StatusCode, tuple[type[RaytideError], str]] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: (RetryLater, "{address} did not answer in time: try again, or allow more time"),
     grpc.StatusCode.RESOURCE_EXHAUSTED: (RetryLater, "{address} is busy ({text}): try again in a moment"),
     grpc.StatusCode.CANCELLED: (RetryLater, "the call to {address} was broken off ({text}): try again"),
+}
+
+
+#: The same for UNAVAILABLE whose text has the first words: what answers is not what the client was told to expect.
+UNTOLD_TLS = {
+    "handshake failed": (
+        "{address} and this client find no way to speak TLS ({text}): is client.ca the authority of its certificate, is that "
+        "in force, and does the gateway use TLS at all?"
+    ),
+    "Hostname Verification": (
+        "the certificate of {address} is for another name: call it by that, or set client.server_name; client.ca is right"
+    ),
+    "Socket closed": (
+        "{address} hangs up on this client: a gateway that uses TLS wants client.ca set, one that knows its clients by their "
+        "certificates wants client.cert and client.key, in force and of its authority"
+    ),
 }
 
 
@@ -94,6 +125,8 @@ def from_call(error: grpc.RpcError, address: str) -> RaytideError:
     if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
         return OverLimit(f"a message is too long for {address} ({text}): send less in one call")
     kind, sentence = UNTOLD.get(error.code(), (Refused, "{address} failed ({text}): its log says why"))
+    if kind is Unreachable:
+        sentence = next((told for words, told in UNTOLD_TLS.items() if words in text), sentence)
     return kind(sentence.format(address=address, text=text))
 
 

@@ -1,7 +1,8 @@
-"""Ends streaming calls whose client is there but sends nothing, so that they do not keep their threads for ever."""
+"""Ends calls whose client is there but sends nothing, or reads nothing, so that they do not keep their threads for ever."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ LOOK_SECONDS = 0.25
 
 
 class Patience:
-    """Waits `seconds` for each message of a client stream, then cancels the call. Between messages nothing is counted.
+    """Waits `seconds` for a client to send or to take a message, then cancels the call. What we do ourselves is not counted.
 
     gRPC has no time-out for one message, and a handler that waits for one cannot look at a clock; so one thread looks
     at all of them.
@@ -21,7 +22,7 @@ class Patience:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._waiting: dict[int, tuple[grpc.ServicerContext, float]] = {}
+        self._waiting: dict[object, tuple[grpc.ServicerContext, float]] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="gateway-patience", daemon=True)
@@ -39,16 +40,42 @@ class Patience:
     def messages(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
         """Yield what `requests` yields; a message that takes too long cancels the call, which `requests` then raises."""
         while True:
-            with self._lock:
-                self._waiting[id(context)] = (context, time.monotonic())
             try:
-                message = next(requests)
+                with self._waited_for(context):
+                    message = next(requests)
             except StopIteration:
                 return
-            finally:
-                with self._lock:
-                    del self._waiting[id(context)]
             yield message
+
+    def taken(self, answers: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        """Yield what `answers` yields; one that the client does not take cancels the call, and gRPC closes this iterator."""
+        for answer in answers:
+            with self._waited_for(context):
+                yield answer
+
+    def until_read(self, context: grpc.ServicerContext) -> None:
+        """Give the client its time to take the answer that is about to be sent; the call is cancelled when it does not."""
+        mark = object()
+        self._wait(mark, context)
+        if not context.add_callback(lambda: self._came(mark)):
+            self._came(mark)
+
+    @contextlib.contextmanager
+    def _waited_for(self, context: grpc.ServicerContext) -> Iterator[None]:
+        mark = object()
+        self._wait(mark, context)
+        try:
+            yield
+        finally:
+            self._came(mark)
+
+    def _wait(self, mark: object, context: grpc.ServicerContext) -> None:
+        with self._lock:
+            self._waiting[mark] = (context, time.monotonic())
+
+    def _came(self, mark: object) -> None:
+        with self._lock:
+            self._waiting.pop(mark, None)
 
     def _watch(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):

@@ -23,7 +23,7 @@ Client = TypeVar("Client")
 def client_options(kafka: KafkaConfig, bootstrap: str) -> dict[str, Any]:
     """Return what kafka-python's consumer, producer and admin client need to reach `bootstrap` (host:port, ...).
 
-    The password is in clear text here: pass the result to a client and nowhere else.
+    The passwords are in clear text here: pass the result to a client and nowhere else.
     """
     return {
         "bootstrap_servers": [server.strip() for server in bootstrap.split(",")],
@@ -35,6 +35,7 @@ def client_options(kafka: KafkaConfig, bootstrap: str) -> dict[str, Any]:
         "ssl_cafile": kafka.ssl_cafile,
         "ssl_certfile": kafka.ssl_certfile,
         "ssl_keyfile": kafka.ssl_keyfile,
+        "ssl_password": kafka.ssl_password.get_secret_value() if kafka.ssl_password else None,
         "metadata_max_age_ms": kafka.metadata_max_age_ms,
         "request_timeout_ms": kafka.request_timeout_ms,
         # The defaults of half a minute keep a client away long after its broker is back.

@@ -31,7 +31,7 @@ class RedisOnlineStore:
     """Meets `OnlineStore`; any number of threads may use it. Reads and writes raise the errors of `redis_errors`."""
 
     def __init__(self, url: str, config: OnlineStoreConfig) -> None:
-        self._connections = RedisConnections(url, config.timeout_ms)
+        self._connections = RedisConnections(url, config)
         self._entities_per_call = config.entities_per_call
 
     def write(self, rows: pa.Table) -> int:

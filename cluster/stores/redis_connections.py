@@ -12,6 +12,7 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, NoScriptErro
 from redis.exceptions import ConnectionError as ConnectionLost
 from redis.retry import Retry
 
+from cluster.config import OnlineStoreConfig
 from cluster.errors import Misconfigured
 from cluster.stores.redis_errors import translate
 
@@ -24,8 +25,8 @@ _NOT_AGAIN = (AuthenticationError, BusyLoadingError)
 class RedisConnections:
     """A pool for any number of threads; each exchange has a connection for itself."""
 
-    def __init__(self, url: str, timeout_ms: int) -> None:
-        seconds = timeout_ms / 1000
+    def __init__(self, url: str, config: OnlineStoreConfig) -> None:
+        seconds = config.timeout_ms / 1000
         try:
             self._pool = redis.ConnectionPool.from_url(
                 url,
@@ -36,11 +37,12 @@ class RedisConnections:
                 client_name="raytide",
                 # The threads that share the pool are its bound; redis-py's own, 100, fails the others at once.
                 max_connections=sys.maxsize,
+                **_access(config),
             )
-        except ValueError as error:
+        except ValueError:  # its text may quote a password
             raise Misconfigured(
                 "online_store.connection_string is not a Redis address; write redis://[user:password@]host:port/db",
-            ) from error
+            ) from None
         self.address = _address(self._pool.connection_kwargs)
 
     def exchange(self, pieces: Callable[[], Iterable[Sequence[bytes]]]) -> list[Any]:
@@ -78,6 +80,18 @@ class RedisConnections:
     def close(self) -> None:
         """Close the connections."""
         self._pool.disconnect()
+
+
+def _access(config: OnlineStoreConfig) -> dict[str, Any]:
+    """Return what is set beside the URL, as redis-py names it."""
+    settings = {
+        "username": config.username,
+        "password": config.password.get_secret_value() if config.password else None,
+        "ssl_ca_certs": config.ssl_cafile,
+        "ssl_certfile": config.ssl_certfile,
+        "ssl_keyfile": config.ssl_keyfile,
+    }
+    return {name: value for name, value in settings.items() if value}
 
 
 def _address(settings: dict[str, Any]) -> str:

@@ -19,10 +19,13 @@ _PASSING = {
     "NOSCRIPT": "forgot the newest-wins script while it was in use; somebody runs SCRIPT FLUSH over and over",
 }
 
+_NOT_ALLOWED = "does not let this user do what is needed; allow @read, @write, @scripting and SELECT on its keys"
+
 #: The same for what does not pass.
 _LASTING = {
     "WRONGPASS": "refuses the user or password, or wants one; correct online_store.connection_string",
-    "NOPERM": "does not let this user do what is needed; allow @read, @write, @scripting and SELECT on its keys",
+    "NOPERM": _NOT_ALLOWED,
+    "ACL": _NOT_ALLOWED,  # as a script is told
     "WRONGTYPE": "holds keys named entity:… that are not hashes; another program uses this database, give Raytide its own",
     "CLUSTER": "is a node of a Redis Cluster, which is not supported; name a server without cluster mode",
 }
@@ -51,6 +54,11 @@ def translate(error: client.RedisError | OSError, address: str) -> RaytideError:
         return Misconfigured(f"Redis at {address} {_LASTING[code]}")
     if isinstance(error, client.TimeoutError):
         return Unreachable(f"Redis at {address} did not answer in time; see that it runs, or raise online_store.timeout_ms")
+    if "SSL" in str(error) or "certificate" in str(error):
+        return Unreachable(
+            f"Redis at {address} and this client find no way to speak TLS: rediss:// in online_store.connection_string is for "
+            "a port with TLS, ssl_cafile names the authority of its certificate, and that names the host"
+        )
     if isinstance(error, client.ConnectionError | OSError):
         return Unreachable(f"Redis at {address} cannot be reached; start it, or correct online_store.connection_string")
     return Misconfigured(

@@ -998,8 +998,10 @@ def test_two_gateways_do_not_share_a_port() -> None:
 
 
 def test_a_host_that_is_not_ours_is_a_configuration_error() -> None:
-    with pytest.raises(Misconfigured, match=r"192\.0\.2\.1"):
-        GatewayServer(GatewayConfig(host="192.0.2.1"), Twin())
+    with pytest.raises(Misconfigured, match=r"192\.0\.2\.1 is not an address of this machine"):
+        GatewayServer(
+            GatewayConfig(host="192.0.2.1", allow_plaintext=True, plaintext_host="192.0.2.1", allow_anonymous=True), Twin()
+        )
 
 
 def test_reflection_lists_the_services(channel: grpc.Channel) -> None:

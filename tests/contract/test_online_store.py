@@ -305,7 +305,7 @@ def test_forgotten_scripts_are_loaded_again(real: RedisOnlineStore, client: redi
 @pytest.mark.stack
 @pytest.mark.parametrize("trouble", [command(b"EVALSHA", b"0" * 40, b"0"), command(b"QUIT")], ids=["no script", "hung up"])
 def test_trouble_that_a_new_connection_mends_repeats_the_whole_exchange_once(redis_url: str, trouble: bytes) -> None:
-    connections = RedisConnections(redis_url, 2_000)
+    connections = RedisConnections(redis_url, OnlineStoreConfig(timeout_ms=2_000))
     attempts = [[trouble, command(b"PING")], [command(b"ECHO", b"again")]]
     assert connections.exchange(lambda: [attempts.pop(0)]) == [b"again"]
     attempts = [[trouble, command(b"PING")]] * 3
@@ -318,7 +318,7 @@ def test_trouble_that_a_new_connection_mends_repeats_the_whole_exchange_once(red
 @pytest.mark.stack
 def test_replies_still_on_their_way_after_an_error_go_to_nobody(redis_url: str, client: redis.Redis) -> None:
     client.set("text", "not a hash")
-    connections = RedisConnections(redis_url, 2_000)
+    connections = RedisConnections(redis_url, OnlineStoreConfig(timeout_ms=2_000))
     late = [command(b"HGET", b"text", b"x"), command(b"BLPOP", b"nothing", b"0.2")]
     with pytest.raises(Misconfigured):
         connections.exchange(lambda: [late])

@@ -71,3 +71,39 @@ def test_configuration_is_frozen(tmp_path: Path) -> None:
     loaded = config.load(write(tmp_path, "project: demo\n"))
     with pytest.raises(ValidationError):
         loaded.gateway.port = 1  # type: ignore[misc] # frozen is what we test
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "kafka: {security_protocol: SASL_SSL, sasl_mechanism: PLAIN}",
+            "needs sasl_mechanism, sasl_username and sasl_password",
+        ),
+        ("kafka: {sasl_mechanism: PLAIN}", "is not used with PLAINTEXT"),
+        ("kafka: {ssl_cafile: ca.pem}", "set security_protocol to SSL"),
+        ("online_store: {connection_string: 'redis://:12/s@h/0'}", "are written %2F %3F %23"),
+        ("online_store: {connection_string: 'redis://h/0', ssl_cafile: ca.pem}", "begin with rediss://"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(Misconfigured) as error:
+        config.load(write(tmp_path, f"project: demo\n{text}\n"))
+    assert said in str(error.value)
+
+
+def test_a_client_needs_nothing_of_a_project_but_its_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write(tmp_path, "project: Wrong!\nclient: {ca: ca.pem}\n")
+    monkeypatch.setenv("RAYTIDE_CLIENT__TOKEN_FILE", "mine")
+    for path in (folder, folder / config.FILE_NAME):
+        assert config.client_section(path) == config.ClientConfig(ca="ca.pem", token_file="mine")  # noqa: S106 - a path
+    assert config.client_section(None) == config.ClientConfig(token_file="mine")  # noqa: S106 - a path
+    with pytest.raises(Misconfigured, match=r"client\.tokn: unknown key; did you mean 'token'"):
+        config.client_section(write(tmp_path, "client: {tokn: a}\n"))
+
+
+def test_files_of_certificates_and_tokens_get_full_paths(tmp_path: Path) -> None:
+    text = "project: demo\ngateway: {tokens: t, tls_cert: /c}\nkafka: {ssl_cafile: k, security_protocol: SSL}\n"
+    rooted = config.rooted(config.load(write(tmp_path, text)), tmp_path)
+    assert (rooted.gateway.tokens, rooted.gateway.tls_cert) == (str(tmp_path / "t"), "/c")
+    assert (rooted.kafka.ssl_cafile, rooted.online_store.ssl_cafile) == (str(tmp_path / "k"), None)

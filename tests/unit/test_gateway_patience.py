@@ -17,6 +17,12 @@ class Call:
     def __init__(self) -> None:
         self.cancelled = threading.Event()
 
+        self.gone: list[Any] = []
+
+    def add_callback(self, callback: Any) -> bool:
+        self.gone.append(callback)
+        return True
+
     def cancel(self) -> None:
         self.cancelled.set()
 
@@ -46,6 +52,26 @@ def test_a_message_that_does_not_come_cancels_its_call_alone(patience: Patience)
     # The other handler was busy with its first message for longer than that, which is its own affair.
     assert not other.cancelled.is_set()
     assert list(waiting) == ["b"]
+
+
+def test_an_answer_that_is_not_read_cancels_its_call_alone(patience: Patience) -> None:
+    unread: Any = Call()
+    read: Any = Call()
+    patience.until_read(read)
+    read.gone[0]()
+    patience.until_read(unread)
+    assert unread.cancelled.wait(10)
+    assert not read.cancelled.is_set()
+
+
+def test_an_answer_of_a_stream_that_is_not_taken_cancels_its_call_alone(patience: Patience) -> None:
+    unread: Any = Call()
+    read: Any = Call()
+    assert list(patience.taken(iter(["a", "b"]), read)) == ["a", "b"]
+    held = patience.taken(iter(["a", "b"]), unread)
+    assert next(held) == "a"
+    assert unread.cancelled.wait(10)
+    assert not read.cancelled.is_set()
 
 
 def test_a_patience_that_never_started_can_be_stopped() -> None:
