@@ -68,8 +68,6 @@ def _around(handler: Any, method: str, rules: Rules) -> grpc.RpcMethodHandler[An
     if handler.stream_stream:
         take = _as_it_is if method.startswith(OURS) else rules.patience.messages  # ours know how long they wait for what
         return grpc.stream_stream_rpc_method_handler(calls.streaming(handler.stream_stream, take), **coders)
-    if getattr(handler.unary_stream, "experimental_non_blocking", False):
-        return grpc.stream_stream_rpc_method_handler(calls.watching(handler.unary_stream), **coders)
     return grpc.stream_stream_rpc_method_handler(calls.streaming(handler.unary_stream, calls.only), **coders)
 
 
@@ -103,19 +101,6 @@ class _Calls:
             except Exception as error:  # noqa: BLE001 - the edge: nothing may reach the client unjudged
                 self._end(context, error)
 
-        return call
-
-    def watching(self, handle: Handler) -> Handler:
-        """Return a handler that leaves its thread at once and answers later, as that of health watches does."""
-
-        def call(requests: Iterator[Any], context: grpc.ServicerContext, send_response_callback: Handler) -> None:
-            try:
-                with self._admitted(context):
-                    handle(self.only(requests, context), context, send_response_callback)
-            except Exception as error:  # noqa: BLE001 - the edge: nothing may reach the client unjudged
-                self._end(context, error)
-
-        call.experimental_non_blocking = True  # type: ignore[attr-defined] # gRPC looks for it
         return call
 
     def only(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:

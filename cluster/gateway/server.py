@@ -53,7 +53,9 @@ class GatewayServer:
     def __init__(self, config: GatewayConfig, backend: Backend) -> None:
         self._patience = Patience(config.default_timeout_s)
         self._server = _server(config, Edge(Rules(Guard(config), Admission(config), self._patience)))
-        self._health = health.HealthServicer()
+        # Without threads of their own, those who watch could stop the server: gRPC's one thread would wait for the lock of a
+        # call that waits for gRPC's thread.
+        self._health = health.HealthServicer(experimental_non_blocking=False)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestService(backend, self._patience), self._server)
         features_pb2_grpc.add_FeatureServiceServicer_to_server(FeatureService(config, backend, self._patience), self._server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(backend), self._server)
