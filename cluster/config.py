@@ -128,6 +128,10 @@ class GatewayConfig(Section):
     """Calls at once; more are answered RESOURCE_EXHAUSTED."""
     max_entities: Positive = 10_000
     """Entities in one online read."""
+    max_values: Positive = 200_000
+    """Entities times features in one online read."""
+    online_timeout_ms: Positive = 500
+    """How long Redis may stay silent in an online read before it ends UNAVAILABLE; less if the caller has less time."""
     max_historical_rows: Positive = 5_000_000
     """Entity rows in one historical read."""
     default_timeout_s: Positive = 60
