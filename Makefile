@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PROTOS := $(wildcard proto/featurestore/v1/*.proto)
+PROTOS := $(wildcard proto/featurestore/v1/*.proto proto/featurestore/feast/*.proto)
 export PYTHONDONTWRITEBYTECODE ?=
 
 .DEFAULT_GOAL := help

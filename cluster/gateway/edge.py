@@ -13,7 +13,7 @@ from cluster.errors import RaytideError
 from cluster.gateway.failures import to_status, unexpected
 
 log = structlog.get_logger()
-OURS = "/featurestore.v1."
+OURS = ("/featurestore.v1.", "/feast.serving.", "/GrpcFeatureServer/")
 Handler = Callable[[Any, grpc.ServicerContext], Any]
 
 

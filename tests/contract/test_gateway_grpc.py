@@ -1061,7 +1061,7 @@ def test_reflection_lists_the_services(channel: grpc.Channel) -> None:
     listed = set(ProtoReflectionDescriptorDatabase(channel).get_services())
     assert listed >= {*SERVICES, "grpc.health.v1.Health"}
     names = ("Ingest", "Feature", "Admin", "Registry", "Backfill")
-    assert set(SERVICES) == {f"featurestore.v1.{name}Service" for name in names}
+    assert set(SERVICES) == {f"featurestore.v1.{name}Service" for name in names} | {"feast.serving.ServingService"}
 
 
 def test_health_says_serving_and_then_not(twin: Twin) -> None:
