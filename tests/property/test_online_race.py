@@ -1,4 +1,4 @@
-"""Online reads against an oracle while writers race: nothing stale, nothing torn, nothing made up, through the whole gateway."""
+"""Online reads against an oracle while writers race: nothing stale or made up, through the gateway."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def client(store: RedisOnlineStore) -> Iterator[RaytideClient]:
 
 @pytest.mark.stack
 @pytest.mark.parametrize(
-    "rounds", [300, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(1_800)])], ids=["short", "all"]
+    "rounds", [100, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(3_600)])], ids=["short", "all"]
 )
 def test_reads_are_never_older_than_what_was_acknowledged_before_them(
     client: RaytideClient, store: RedisOnlineStore, rounds: int
