@@ -161,6 +161,10 @@ class GatewayConfig(Section):
     """Calls at once of one client: a token, without tokens a certificate's name, without either a connection."""
     max_entities: Positive = 10_000
     """Entities in one online read."""
+    max_values: Positive = 200_000
+    """Entities times features in one online read."""
+    online_timeout_ms: Positive = 500
+    """How long Redis may stay silent in an online read before it ends UNAVAILABLE; less if the caller has less time."""
     max_historical_rows: Positive = 5_000_000
     """Entity rows in one historical read."""
     default_timeout_s: Positive = 60

@@ -20,7 +20,9 @@ def read_yaml(file: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
-        raise Misconfigured(f"no {file.name} at {file}: run in a feature repository, or name one with --project") from None
+        raise Misconfigured(
+            f"no {file.name} at {file}: run where feature_store.yaml is, or name its folder with --project"
+        ) from None
     except yaml.MarkedYAMLError as error:  # its own text quotes the line
         line = f"line {error.problem_mark.line + 1}" if error.problem_mark else "a line"
         raise Misconfigured(f"{file} cannot be read: {line} is not YAML; see its quotes, brackets and indents") from None

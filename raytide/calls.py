@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
-from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_any, stop_before_delay, wait_random_exponential
 
 from cluster.config import ClientConfig
 from cluster.gateway.failures import from_call
@@ -24,7 +25,10 @@ class Calls:
         self.channel = open_channel(address, access)
 
     def read(self, method: Callable[..., Any], request: Any) -> Any:
-        """Call a method that may be called twice; finding nobody, it is tried three times within about a second."""
+        """Call a method that may be called twice; finding nobody, it is tried three times within about a second.
+
+        All tries together end within the time limit.
+        """
         with self.translated():
             return _patiently(method, request, self.timeout_s)
 
@@ -42,15 +46,20 @@ class Calls:
             raise from_call(error, self.address) from None
 
 
+def patience(seconds: float) -> dict[str, Any]:
+    """Return how tenacity tries again: finding nobody, three times, and not when it would end after `seconds`."""
+    return {
+        "retry": retry_if_exception(_is_away),
+        "wait": wait_random_exponential(multiplier=0.1, max=1),
+        "stop": stop_any(stop_after_attempt(ATTEMPTS), stop_before_delay(seconds)),
+        "reraise": True,
+    }
+
+
 def _is_away(error: BaseException) -> bool:
     return isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.UNAVAILABLE
 
 
-@retry(
-    retry=retry_if_exception(_is_away),
-    wait=wait_random_exponential(multiplier=0.1, max=1),
-    stop=stop_after_attempt(ATTEMPTS),
-    reraise=True,
-)
 def _patiently(method: Callable[..., Any], request: Any, timeout: float) -> Any:
-    return method(request, timeout=timeout)
+    deadline = time.monotonic() + timeout
+    return Retrying(**patience(timeout))(lambda: method(request, timeout=deadline - time.monotonic()))

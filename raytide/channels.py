@@ -26,20 +26,43 @@ def open_channel(address: str, access: ClientConfig) -> grpc.Channel:
 
     Raise Misconfigured for files that cannot be read, a secret that is open to others, or a token that would travel in clear.
     """
-    encrypting = credentials(access)
-    token = token_of(access)
-    if token and not encrypting and not access.plaintext_token and not is_loopback(address.rpartition(":")[0]):
-        raise Misconfigured(
-            f"the token would travel to {address} in clear text: set client.ca, or client.tls: true for a certificate of a "
-            "usual authority; or, where the network itself is protected, client.plaintext_token: true"
-        )
-    options = (*OPTIONS, ("grpc.ssl_target_name_override", access.server_name)) if access.server_name else OPTIONS
+    encrypting, token = credentials(access), token_of(access)
+    _check_token_is_hidden(address, access)
+    options = _options(access)
     channel = (
         grpc.secure_channel(address, encrypting, options=options)
         if encrypting
         else grpc.insecure_channel(address, options=options)
     )
     return grpc.intercept_channel(channel, _Bearer(token)) if token else channel
+
+
+def open_async_channel(address: str, access: ClientConfig) -> Any:
+    """Return the same for asyncio, in whose loop this is called; calls carry what `bearer` gives themselves."""
+    encrypting = credentials(access)
+    _check_token_is_hidden(address, access)
+    options = _options(access)
+    if encrypting:
+        return grpc.aio.secure_channel(address, encrypting, options=options)
+    return grpc.aio.insecure_channel(address, options=options)
+
+
+def bearer(token: Callable[[], str] | None) -> list[tuple[str, str]]:
+    """Return the metadata with which a call shows who it is."""
+    return [("authorization", f"Bearer {token()}")] if token else []
+
+
+def _check_token_is_hidden(address: str, access: ClientConfig) -> None:
+    has_token = bool(access.token or access.token_file)
+    if has_token and not credentials(access) and not access.plaintext_token and not is_loopback(address.rpartition(":")[0]):
+        raise Misconfigured(
+            f"the token would travel to {address} in clear text: set client.ca, or client.tls: true for a certificate of a "
+            "usual authority; or, where the network itself is protected, client.plaintext_token: true"
+        )
+
+
+def _options(access: ClientConfig) -> tuple[tuple[str, Any], ...]:
+    return (*OPTIONS, ("grpc.ssl_target_name_override", access.server_name)) if access.server_name else OPTIONS
 
 
 def credentials(access: ClientConfig) -> grpc.ChannelCredentials | None:
@@ -103,7 +126,7 @@ class _Bearer(
         self._token = token
 
     def _call(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
-        metadata = [*(details.metadata or ()), ("authorization", f"Bearer {self._token()}")]
+        metadata = [*(details.metadata or ()), *bearer(self._token)]
         others = (details.credentials, details.wait_for_ready, details.compression)
         return continuation(_Details(details.method, details.timeout, metadata, *others), request)
 

@@ -14,7 +14,6 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 from featurestore.v1 import (
@@ -50,6 +49,7 @@ from cluster.resets import ResetAnswer, ResetRequest
 from cluster.status import OnlineReport, PartitionReport, StatusReport
 from raytide.answers import CheckView, FileResult, OnlineFeatures, UploadProgressView, UploadView
 from raytide.calls import Calls
+from raytide.online_reads import online_answer, online_request, wanted
 from raytide.registry_client import RegistryClient
 from raytide.times import microseconds
 from raytide.uploads_client import UploadsClient
@@ -63,8 +63,6 @@ __all__ = [
     "UploadView",
     "microseconds",
 ]
-
-STATUS_NAMES = {number: name.removeprefix("FEATURE_STATUS_") for name, number in features_pb2.FeatureStatus.items()}
 
 
 class RaytideClient(UploadsClient):
@@ -98,17 +96,8 @@ class RaytideClient(UploadsClient):
     def get_online_features(self, features: Sequence[str] | str, entity_ids: Sequence[str | int]) -> OnlineFeatures:
         """Return the newest values. `features` are features, `view:feature`, views; a single text is a feature service."""
         ids = [str(entity) for entity in entity_ids]
-        request = features_pb2.GetOnlineFeaturesRequest(**_wanted(features), entity_ids=ids)
-        answer = self._calls.read(self._features.GetOnlineFeatures, request)
-        return OnlineFeatures(
-            entity_ids=ids,
-            names=list(answer.feature_names),
-            values=[np.array(v.values, np.float64) for v in answer.vectors],
-            statuses=[_status_names(v.statuses) for v in answer.vectors],
-            event_timestamps=[np.array(v.event_timestamps_us, np.int64) for v in answer.vectors],
-            ages=[np.array(v.ages_us, np.int64) for v in answer.vectors],
-            registry_version=answer.registry_version,
-        )
+        answer = self._calls.read(self._features.GetOnlineFeatures, online_request(features, ids))
+        return online_answer(ids, answer)
 
     def get_historical_features(
         self,
@@ -127,7 +116,7 @@ class RaytideClient(UploadsClient):
             pa.Table.from_pandas(entity_rows, preserve_index=False) if isinstance(entity_rows, pd.DataFrame) else entity_rows
         )
         header = features_pb2.GetHistoricalFeaturesHeader(
-            **_wanted(features), known_at_us=microseconds(known_at, "known_at"), full_feature_names=full_feature_names
+            **wanted(features), known_at_us=microseconds(known_at, "known_at"), full_feature_names=full_feature_names
         )
         return self._table(self._features.GetHistoricalFeatures, _historical(header, table))
 
@@ -217,14 +206,6 @@ class RaytideClient(UploadsClient):
     def _table(self, method: Callable[..., Any], request: Any) -> pa.Table:
         with self._calls.translated():
             return from_chunks(answer.arrow for answer in method(request, timeout=self._calls.timeout_s))
-
-
-def _wanted(features: Sequence[str] | str) -> dict[str, Any]:
-    return {"feature_service": features} if isinstance(features, str) else {"features": list(features)}
-
-
-def _status_names(statuses: Sequence[int]) -> list[str]:
-    return [STATUS_NAMES[status] for status in statuses]
 
 
 def _historical(

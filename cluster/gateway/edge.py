@@ -23,7 +23,7 @@ from cluster.gateway.patience import Patience
 from cluster.gateway.requests import BROKEN
 
 log = structlog.get_logger()
-OURS = "/featurestore.v1."
+OURS = ("/featurestore.v1.", "/feast.serving.", "/GrpcFeatureServer/")
 Handler = Callable[..., Any]
 #: What a handler is given as its request, of the stream and the call.
 Taken = Callable[[Iterator[Any], grpc.ServicerContext], Any]

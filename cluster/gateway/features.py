@@ -3,26 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import grpc
 from featurestore.v1 import features_pb2, features_pb2_grpc
 
-from cluster.clock import now_us
 from cluster.config import GatewayConfig
-from cluster.errors import NotFound, OverLimit, Refused
 from cluster.gateway.arrow import from_chunks, to_chunks
 from cluster.gateway.backend import Backend
-from cluster.gateway.failures import AtFault, argument
+from cluster.gateway.failures import argument
+from cluster.gateway.names import Names, wanted
+from cluster.gateway.online import OnlineReads
 from cluster.gateway.patience import Patience
 from cluster.gateway.requests import take_bytes, take_header
-from cluster.registry.catalog import Catalog, FeatureSpec, near_matches
-from cluster.serving.online import OnlineAnswer, Status, read_online
-
-STATUSES: dict[Status, Any] = {status: features_pb2.FeatureStatus.Value(f"FEATURE_STATUS_{status}") for status in Status}
-
-Named = features_pb2.GetOnlineFeaturesRequest | features_pb2.GetHistoricalFeaturesHeader
+from cluster.serving.online import OnlineAnswer
 
 
 class FeatureService(features_pb2_grpc.FeatureServiceServicer):
@@ -30,21 +24,17 @@ class FeatureService(features_pb2_grpc.FeatureServiceServicer):
 
     def __init__(self, config: GatewayConfig, backend: Backend, patience: Patience) -> None:
         self._config, self._backend, self._patience = config, backend, patience
+        self._online = OnlineReads(config, backend)
 
     def GetOnlineFeatures(
-        self, request: features_pb2.GetOnlineFeaturesRequest, _context: grpc.ServicerContext
+        self, request: features_pb2.GetOnlineFeaturesRequest, context: grpc.ServicerContext
     ) -> features_pb2.GetOnlineFeaturesResponse:
         """Answer with one vector for each feature."""
-        catalog = self._backend.catalog()
-        specs = wanted(catalog, request)
-        self._check_entities(len(request.entity_ids))
-        with argument("features"):
-            answer = read_online(self._backend.online, specs, list(request.entity_ids), now_us())
-        return features_pb2.GetOnlineFeaturesResponse(
-            feature_names=[spec.name for spec in specs],
-            vectors=_vectors(answer),
-            registry_version=catalog.version,
-        )
+        features, version = self._online.features(Names(tuple(request.features), request.feature_service))
+        answer = self._online.read(features, request.entity_ids, context)
+        response = features_pb2.GetOnlineFeaturesResponse(feature_names=features.names, registry_version=version)
+        _add_vectors(response, answer)
+        return response
 
     def GetHistoricalFeatures(
         self, requests: Iterator[features_pb2.GetHistoricalFeaturesRequest], context: grpc.ServicerContext
@@ -60,53 +50,9 @@ class FeatureService(features_pb2_grpc.FeatureServiceServicer):
         for chunk in to_chunks(joined):
             yield features_pb2.GetHistoricalFeaturesResponse(arrow=chunk)
 
-    def _check_entities(self, count: int) -> None:
-        limit = self._config.max_entities
-        if count == 0:
-            raise AtFault("entity_ids", Refused("the list is empty: name at least one entity"))
-        if count > limit:
-            raise AtFault(
-                "entity_ids",
-                OverLimit(f"{count:,} entities, but one call may name {limit:,}: ask in parts, or raise gateway.max_entities"),
-            )
 
-
-def wanted(catalog: Catalog, request: Named) -> list[FeatureSpec]:
-    """Return the features that a request means, each once, in order; raise AtFault naming the one that is unknown."""
-    if bool(request.features) == bool(request.feature_service):
-        raise AtFault("features", Refused("name either features or a feature service"))
-    if request.feature_service:
-        return _of_service(catalog, request.feature_service)
-    specs = [spec for i, name in enumerate(request.features) for spec in _resolved(catalog, name, f"features[{i}]")]
-    return _once(specs)
-
-
-def _of_service(catalog: Catalog, name: str) -> list[FeatureSpec]:
-    if name not in catalog.services:
-        near = near_matches(name, catalog.services)
-        raise AtFault("feature_service", NotFound(f"no feature service is called '{name}'{near}"))
-    return _once(catalog.resolve([name]))
-
-
-def _resolved(catalog: Catalog, reference: str, field: str) -> list[FeatureSpec]:
-    try:
-        return catalog.resolve([reference])
-    except NotFound as error:
-        raise AtFault(field, error) from None
-
-
-def _once(specs: Iterable[FeatureSpec]) -> list[FeatureSpec]:
-    return list({spec.name: spec for spec in specs}.values())
-
-
-def _vectors(answer: OnlineAnswer) -> list[features_pb2.FeatureVector]:
-    columns = zip(answer.values, answer.statuses, answer.event_timestamps, answer.ages, strict=True)
-    return [
-        features_pb2.FeatureVector(
-            values=values.tolist(),
-            statuses=map(STATUSES.__getitem__, statuses),
-            event_timestamps_us=times.tolist(),
-            ages_us=ages.tolist(),
-        )
-        for values, statuses, times, ages in columns
-    ]
+def _add_vectors(response: features_pb2.GetOnlineFeaturesResponse, answer: OnlineAnswer) -> None:
+    # Added in place: vectors that are given to a constructor are copied.
+    matrices = (answer.values, answer.statuses, answer.event_timestamps, answer.ages)
+    for values, statuses, times, ages in zip(*(matrix.tolist() for matrix in matrices), strict=True):
+        response.vectors.add(values=values, statuses=statuses, event_timestamps_us=times, ages_us=ages)

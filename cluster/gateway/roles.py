@@ -53,6 +53,14 @@ NEEDED: Mapping[str, Mapping[str, Role]] = {
         "ResumePartition": Role.ADMIN,
         "ResetPartition": Role.ADMIN,
     },
+    # The same reads in Feast's words, and under the name that Feast's own Python server has.
+    "feast.serving.ServingService": {
+        "GetFeastServingInfo": Role.READER,
+        "GetOnlineFeatures": Role.READER,
+    },
+    "GrpcFeatureServer": {
+        "GetOnlineFeatures": Role.READER,
+    },
     # Probes of load balancers and Kubernetes carry no token.
     "grpc.health.v1.Health": {
         "Check": Role.ANYONE,

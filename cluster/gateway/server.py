@@ -21,6 +21,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from cluster.config import GatewayConfig
+from cluster.gateway import feast
 from cluster.gateway.admin import AdminService
 from cluster.gateway.admission import Admission
 from cluster.gateway.backend import Backend
@@ -39,6 +40,7 @@ SERVICES = (
     admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
     backfill_pb2.DESCRIPTOR.services_by_name["BackfillService"].full_name,
     registry_pb2.DESCRIPTOR.services_by_name["RegistryService"].full_name,
+    feast.SERVICE,
 )
 # gRPC cuts off bursts above 1000 calls that no thread has taken yet; ours are refused by number, with a clear code.
 PENDING = 10_000
@@ -61,6 +63,7 @@ class GatewayServer:
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(backend), self._server)
         backfill_pb2_grpc.add_BackfillServiceServicer_to_server(BackfillService(backend.backfills), self._server)
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(RegistryService(backend), self._server)
+        feast.add_to(self._server, config, backend)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         self.port = bind(self._server, config)

@@ -11,49 +11,74 @@ from numpy.typing import NDArray
 
 from cluster.errors import Refused
 from cluster.registry.catalog import FeatureSpec
-from cluster.stores.ports import OnlineStore
+from cluster.stores.ports import OnlineValues
+
+#: Longer than any age: the ttl of a view without one.
+_FOR_EVER = np.iinfo(np.int64).max
 
 
 class Status(StrEnum):
-    """What an online read says about one (entity, feature) pair."""
+    """What an online read says about one (entity, feature) pair. Its number is its place, from 1 on, as in both protocols."""
 
     PRESENT = "PRESENT"
     NULL_VALUE = "NULL_VALUE"
     NOT_FOUND = "NOT_FOUND"
     OUTSIDE_MAX_AGE = "OUTSIDE_MAX_AGE"
 
+    @property
+    def number(self) -> int:
+        """Return the number that stands for it in `OnlineAnswer.statuses`."""
+        return STATUSES.index(self) + 1
+
+
+STATUSES = tuple(Status)
+_PRESENT, _NULL, _NOT_FOUND, _EXPIRED = (status.number for status in STATUSES)
+
 
 @dataclass(frozen=True, slots=True)
 class OnlineAnswer:
-    """An online read in columns, `[feature][entity]`, as asked for.
+    """An online read as matrices `[feature, entity]`, as asked for; statuses by number.
 
     A value is NaN unless PRESENT. Event times and ages are µs; both are 0 for NOT_FOUND, and an age is 0 for an event
     from the future.
     """
 
-    values: list[NDArray[np.float64]]
-    statuses: list[list[Status]]
-    event_timestamps: list[NDArray[np.int64]]
-    ages: list[NDArray[np.int64]]
+    values: NDArray[np.float64]
+    statuses: NDArray[np.uint8]
+    event_timestamps: NDArray[np.int64]
+    ages: NDArray[np.int64]
 
 
-def read_online(store: OnlineStore, specs: Sequence[FeatureSpec], entity_ids: Sequence[str], now_us: int) -> OnlineAnswer:
-    """Read `specs` of `entity_ids` as of `now_us`. A value expires when it is older than its view's ttl, not at it.
+@dataclass(frozen=True, slots=True)
+class OnlineFeatureSet:
+    """Features that are read together: what the store is asked for, and until when each value counts."""
 
-    Raise Refused for a feature that is not kept online, and what the store raises.
-    """
-    for spec in specs:
-        _check_online(spec)
-    stored = store.read(entity_ids, [spec.name for spec in specs])
-    answer = OnlineAnswer([], [], stored.event_timestamps, [])
-    columns = zip(specs, stored.values, stored.null, stored.found, stored.event_timestamps, strict=True)
-    for spec, value, null, found, event in columns:
-        age = np.where(found, np.maximum(now_us - event, 0), 0)
-        expired = found & (age > spec.ttl_us) if spec.ttl_us is not None else np.zeros_like(found)
-        answer.values.append(np.where(expired, np.nan, value))
-        answer.statuses.append(_statuses(found, expired, null))
-        answer.ages.append(age)
-    return answer
+    specs: tuple[FeatureSpec, ...]
+    names: list[str]
+    ttl_us: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, specs: Sequence[FeatureSpec]) -> OnlineFeatureSet:
+        """Return the set for `specs`; raise Refused for a feature that is not kept online."""
+        for spec in specs:
+            _check_online(spec)
+        ttls = [_FOR_EVER if spec.ttl_us is None else spec.ttl_us for spec in specs]
+        return cls(tuple(specs), [spec.name for spec in specs], np.array(ttls, np.int64).reshape(-1, 1))
+
+    def judge(self, stored: OnlineValues, now_us: int) -> OnlineAnswer:
+        """Say what `stored`, read for these features, means at `now_us`.
+
+        A value expires when it is older than its view's ttl, not at it.
+        """
+        ages = np.maximum(now_us - stored.event_timestamps, 0)
+        ages[~stored.found] = 0
+        expired = ages > self.ttl_us
+        statuses = np.full(stored.found.shape, _PRESENT, np.uint8)
+        statuses[stored.null] = _NULL
+        # An expired null is expired: what it said then is as unknown now as any other value.
+        statuses[expired] = _EXPIRED
+        statuses[~stored.found] = _NOT_FOUND
+        return OnlineAnswer(np.where(expired, np.nan, stored.values), statuses, stored.event_timestamps, ages)
 
 
 def _check_online(spec: FeatureSpec) -> None:
@@ -62,10 +87,3 @@ def _check_online(spec: FeatureSpec) -> None:
             f"feature '{spec.name}' of view '{spec.view}' is not kept online: set online=True in feature view '{spec.view}' "
             "and restart the app with `raytide down` and `raytide up`, or read it with `raytide get-historical`",
         )
-
-
-def _statuses(found: NDArray[np.bool_], expired: NDArray[np.bool_], null: NDArray[np.bool_]) -> list[Status]:
-    # An expired null is expired: what it said then is as unknown now as any other value.
-    choices = [Status.NOT_FOUND, Status.OUTSIDE_MAX_AGE, Status.NULL_VALUE]
-    chosen = np.select([~found, expired, null], [0, 1, 2], 3)
-    return [(*choices, Status.PRESENT)[index] for index in chosen.tolist()]

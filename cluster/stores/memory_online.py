@@ -43,16 +43,17 @@ class MemoryOnlineStore:
         values[feature] = new
         return True
 
-    def read(self, entity_ids: Sequence[str], features: Sequence[str]) -> OnlineValues:
+    def read(self, entity_ids: Sequence[str], features: Sequence[str], silence_s: float | None = None) -> OnlineValues:  # noqa: ARG002 - never silent
         """Return what is stored for every pair."""
         with self._lock:
-            table = [[self._stored.get(entity, {}).get(feature) for entity in entity_ids] for feature in features]
+            stored = [self._stored.get(entity, {}).get(feature) for feature in features for entity in entity_ids]
+        shape = (len(features), len(entity_ids))
         return OnlineValues(
-            values=[np.array([np.nan if s is None or s.value is None else s.value for s in row], np.float64) for row in table],
-            null=[np.array([s is not None and s.value is None for s in row], np.bool_) for row in table],
-            found=[np.array([s is not None for s in row], np.bool_) for row in table],
-            event_timestamps=[np.array([0 if s is None else s.event for s in row], np.int64) for row in table],
-            created_at=[np.array([0 if s is None else s.created for s in row], np.int64) for row in table],
+            values=np.array([np.nan if s is None or s.value is None else s.value for s in stored], np.float64).reshape(shape),
+            null=np.array([s is not None and s.value is None for s in stored], np.bool_).reshape(shape),
+            found=np.array([s is not None for s in stored], np.bool_).reshape(shape),
+            event_timestamps=np.array([0 if s is None else s.event for s in stored], np.int64).reshape(shape),
+            created_at=np.array([0 if s is None else s.created for s in stored], np.int64).reshape(shape),
         )
 
     def retract(self, rows: pa.Table) -> int:

@@ -88,17 +88,17 @@ class NoDeadLetters:
 
 @dataclass(frozen=True, slots=True)
 class OnlineValues:
-    """The answer to an online read, in columns: `[feature][entity]`, as asked for.
+    """The answer to an online read, as matrices `[feature, entity]` in the order asked for.
 
     `found` is False where Redis holds nothing for the pair. A found value of NaN in `values` is a stored null: `null`
     says so. Times are µs, 0 where not found.
     """
 
-    values: list[NDArray[np.float64]]
-    null: list[NDArray[np.bool_]]
-    found: list[NDArray[np.bool_]]
-    event_timestamps: list[NDArray[np.int64]]
-    created_at: list[NDArray[np.int64]]
+    values: NDArray[np.float64]
+    null: NDArray[np.bool_]
+    found: NDArray[np.bool_]
+    event_timestamps: NDArray[np.int64]
+    created_at: NDArray[np.int64]
 
 
 class OnlineStore(Protocol):
@@ -111,8 +111,11 @@ class OnlineStore(Protocol):
         each entity against any number of other writers. Repeating a call is harmless.
         """
 
-    def read(self, entity_ids: Sequence[str], features: Sequence[str]) -> OnlineValues:
-        """Return what is stored for every pair, in one round trip."""
+    def read(self, entity_ids: Sequence[str], features: Sequence[str], silence_s: float | None = None) -> OnlineValues:
+        """Return what is stored for every pair, in one round trip.
+
+        The store may stay silent for `silence_s`, or for its own time limit.
+        """
 
     def retract(self, rows: pa.Table) -> int:
         """Remove the values whose times are exactly those of `rows` (schema ROWS_SCHEMA); return how many there were.

@@ -13,7 +13,7 @@ from cluster.config import OnlineStoreConfig
 from cluster.stores.ports import OnlineValues
 from cluster.stores.redis_connections import RedisConnections
 from cluster.stores.redis_packing import KEY_PREFIX, command, pack, pack_retraction
-from cluster.stores.redis_reading import pack_reads, to_columns
+from cluster.stores.redis_reading import pack_reads, to_matrices
 
 MARKER_KEY = "raytide:marker"
 
@@ -47,10 +47,11 @@ class RedisOnlineStore:
         for start in range(0, len(rows), _PIECE):
             yield list(pack(rows.slice(start, _PIECE), self._entities_per_call, _SHA))
 
-    def read(self, entity_ids: Sequence[str], features: Sequence[str]) -> OnlineValues:
+    def read(self, entity_ids: Sequence[str], features: Sequence[str], silence_s: float | None = None) -> OnlineValues:
         """Return what is stored for every pair, in one round trip."""
-        replies = self._connections.exchange(lambda: [pack_reads(entity_ids, features)]) if features else []
-        return to_columns(replies, len(features))
+        commands = pack_reads(entity_ids, features) if features else []
+        replies = self._connections.exchange(lambda: [commands], silence_s) if commands else []
+        return to_matrices(replies, (len(entity_ids), len(features)))
 
     def retract(self, rows: pa.Table) -> int:
         """Remove the values whose times are exactly those of the rows; for few rows."""

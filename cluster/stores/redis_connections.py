@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -23,19 +24,23 @@ _NOT_AGAIN = (AuthenticationError, BusyLoadingError)
 
 
 class RedisConnections:
-    """A pool for any number of threads; each exchange has a connection for itself."""
+    """For any number of threads; each exchange has a connection for itself.
+
+    redis-py's pool only makes them. Its way of lending looks at the socket first, which costs a system call, and
+    says nothing about a moment later; an exchange on a lost connection is repeated in any case.
+    """
 
     def __init__(self, url: str, config: OnlineStoreConfig) -> None:
-        seconds = config.timeout_ms / 1000
+        self._seconds = config.timeout_ms / 1000
+        self._made: list[Any] = []
+        self._free: deque[Any] = deque()
         try:
             self._pool = redis.ConnectionPool.from_url(
                 url,
-                socket_timeout=seconds,
-                socket_connect_timeout=seconds,
                 retry=Retry(NoBackoff(), 0),
                 protocol=2,
                 client_name="raytide",
-                # The threads that share the pool are its bound; redis-py's own, 100, fails the others at once.
+                # The threads that share them are their bound; redis-py's own, 100, fails the others at once.
                 max_connections=sys.maxsize,
                 **_access(config),
             )
@@ -45,41 +50,56 @@ class RedisConnections:
             ) from None
         self.address = _address(self._pool.connection_kwargs)
 
-    def exchange(self, pieces: Callable[[], Iterable[Sequence[bytes]]]) -> list[Any]:
+    def exchange(self, pieces: Callable[[], Iterable[Sequence[bytes]]], silence_s: float | None = None) -> list[Any]:
         """Send all commands (in protocol text; those of a piece at once), then read a reply for each; return the replies.
 
         Call `pieces` again, once, when the connection turns out to be lost or a script unknown: repeating the commands
-        must be harmless. The server may stay silent for the timeout. Raise the errors of `redis_errors`; after one,
-        some of the commands may have been carried out.
+        must be harmless. The server may stay silent for `silence_s`, or for the timeout. Raise the errors of
+        `redis_errors`; after one, some of the commands may have been carried out.
         """
+        seconds = self._seconds if silence_s is None else silence_s
+        connection = self._take()
         try:
             try:
-                return self._exchange(pieces())
+                return _exchange(connection, pieces(), seconds)
             except _ONCE_MORE as error:
                 if isinstance(error, _NOT_AGAIN):
                     raise
-                return self._exchange(pieces())
+                return _exchange(connection, pieces(), seconds)
         except (RedisError, OSError) as error:
             raise translate(error, self.address) from error
-
-    def _exchange(self, pieces: Iterable[Sequence[bytes]]) -> list[Any]:
-        connection = self._pool.get_connection()
-        try:
-            sent = 0
-            for piece in pieces:
-                connection.send_packed_command([b"".join(piece)], check_health=False)
-                sent += len(piece)
-            return [connection.read_response() for _ in range(sent)]
-        except BaseException:
-            # Replies may still be on their way: the next user would take them for its own.
-            connection.disconnect()
-            raise
         finally:
-            self._pool.release(connection)
+            self._free.append(connection)
+
+    def _take(self) -> Any:
+        """Return a connection for one exchange: the one used last, or a new one."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            connection = self._pool.make_connection()
+            self._made.append(connection)
+            return connection
 
     def close(self) -> None:
         """Close the connections."""
-        self._pool.disconnect()
+        for connection in self._made:
+            connection.disconnect()
+
+
+def _exchange(connection: Any, pieces: Iterable[Sequence[bytes]], seconds: float) -> list[Any]:
+    connection.socket_timeout = connection.socket_connect_timeout = seconds
+    try:
+        connection.connect()  # returns at once when it is connected
+        connection.update_current_socket_timeout(seconds)
+        sent = 0
+        for piece in pieces:
+            connection.send_packed_command([b"".join(piece)], check_health=False)
+            sent += len(piece)
+        return [connection.read_response() for _ in range(sent)]
+    except BaseException:
+        # Replies may still be on their way: the next user would take them for its own.
+        connection.disconnect()
+        raise
 
 
 def _access(config: OnlineStoreConfig) -> dict[str, Any]:

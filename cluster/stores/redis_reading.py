@@ -1,8 +1,9 @@
-"""Online reads: one HMGET for each entity, all in flight, and their replies as columns."""
+"""Online reads: one HMGET for each entity, all in flight, and their replies as matrices."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -18,22 +19,32 @@ Texts = Sequence[bytes | None]
 
 _DOUBLES = msgspec.json.Decoder(list[float | None])
 _INTEGERS = msgspec.json.Decoder(list[int])
+#: Lists of features whose commands are kept; the same few are asked for over and over.
+_KEPT_LISTS = 256
 
 
 def pack_reads(entity_ids: Sequence[str], features: Sequence[str]) -> list[bytes]:
     """Return an HMGET of value and time of `features` for each entity, in protocol text."""
-    names = [name.encode() for feature in features for name in (feature, feature + TIME_SUFFIX)]
-    head = b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(names))
-    tail = b"".join(b"$%d\r\n%b\r\n" % (len(name), name) for name in names)
+    head, tail = _around_key(tuple(features))
     keys = [(KEY_PREFIX + entity_id).encode() for entity_id in entity_ids]
     return [b"%b$%d\r\n%b\r\n%b" % (head, len(key), key, tail) for key in keys]
 
 
-def to_columns(replies: Sequence[Texts], features: int) -> OnlineValues:
-    """Return the HMGETs' replies as `[feature][entity]`; raise Misconfigured for text that Raytide does not write."""
+@lru_cache(_KEPT_LISTS)
+def _around_key(features: tuple[str, ...]) -> tuple[bytes, bytes]:
+    """Return what stands before and after the key in an HMGET."""
+    names = [name.encode() for feature in features for name in (feature, feature + TIME_SUFFIX)]
+    head = b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(names))
+    return head, b"".join(b"$%d\r\n%b\r\n" % (len(name), name) for name in names)
+
+
+def to_matrices(replies: Sequence[Texts], shape: tuple[int, int]) -> OnlineValues:
+    """Return the HMGETs' replies, of so many (entities, features), as `[feature, entity]`.
+
+    Raise Misconfigured for text that Raytide does not write.
+    """
     flat = list(chain.from_iterable(replies))
     texts, times = flat[::2], flat[1::2]
-    found = np.array([text is not None and time is not None for text, time in zip(texts, times, strict=True)], np.bool_)
     try:
         values, stamps = _doubles(texts), _times(times)
     except (ValueError, OverflowError, msgspec.MsgspecError) as error:
@@ -41,10 +52,19 @@ def to_columns(replies: Sequence[Texts], features: int) -> OnlineValues:
             "Redis holds text under entity:… that Raytide does not write; find who writes there, "
             "then run `raytide rebuild-online`",
         ) from error
-    values[~found], stamps[~found] = np.nan, 0
-    null = found & np.array([text == b"" for text in texts], np.bool_)
-    shape = (len(replies), features)
-    return OnlineValues(*(_by_feature(column, shape) for column in (values, null, found, stamps[:, 0], stamps[:, 1])))
+    found, null = np.ones(len(texts), np.bool_), np.zeros(len(texts), np.bool_)
+    if None in flat:
+        found = np.array([text is not None and time is not None for text, time in zip(texts, times, strict=True)], np.bool_)
+        values[~found], stamps[~found] = np.nan, 0
+    if b"" in texts:
+        null = found & np.array([text == b"" for text in texts], np.bool_)
+    return OnlineValues(
+        values=values.reshape(shape).T,
+        null=null.reshape(shape).T,
+        found=found.reshape(shape).T,
+        event_timestamps=stamps[:, 0].reshape(shape).T,
+        created_at=stamps[:, 1].reshape(shape).T,
+    )
 
 
 def _doubles(texts: Texts) -> NDArray[np.float64]:
@@ -68,7 +88,3 @@ def _exactly(count: int, items: Sequence[Any]) -> Sequence[Any]:
     if len(items) != count:
         raise ValueError(f"{len(items)} numbers where {count} were stored")
     return items
-
-
-def _by_feature(column: NDArray[Any], shape: tuple[int, int]) -> list[NDArray[Any]]:
-    return list(np.ascontiguousarray(column.reshape(shape).T))

@@ -60,11 +60,11 @@ class _Online:
     @classmethod
     def of(cls, values: OnlineValues) -> _Online:
         return cls(
-            found=np.stack(values.found),
-            null=np.stack(values.null),
-            value=np.stack(values.values),
-            event_us=np.stack(values.event_timestamps),
-            created_us=np.stack(values.created_at),
+            found=values.found,
+            null=values.null,
+            value=values.values,
+            event_us=values.event_timestamps,
+            created_us=values.created_at,
         )
 
 

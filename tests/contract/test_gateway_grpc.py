@@ -29,12 +29,13 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from grpc_status import rpc_status
 
 from cluster.backfills import Asked, BackfillProgress, Left
-from cluster.config import GatewayConfig
+from cluster.config import GatewayConfig, OnlineStoreConfig
 from cluster.dead_letters import DeadLetter, Place, ReplayProgress, Selection
 from cluster.dead_letters.selection import condition_of
 from cluster.errors import BadFile, Misconfigured, NotFound, OverLimit, RaytideError, Refused, RetryLater, Unreachable
-from cluster.gateway import convert
+from cluster.gateway import convert, online
 from cluster.gateway.arrow import to_chunks
+from cluster.gateway.names import Names
 from cluster.gateway.server import SERVICES, GatewayServer
 from cluster.ingest.backfills import Backfill, BackfillPart, BackfillState
 from cluster.records import ROWS_SCHEMA
@@ -54,6 +55,7 @@ from cluster.status import (
 )
 from cluster.stores.memory_online import MemoryOnlineStore
 from cluster.stores.ports import Upload, UploadState
+from cluster.stores.redis import RedisOnlineStore
 from cluster.uploads.header import checked
 from cluster.uploads.messages import CheckProgress, RejectedRow, UploadHeader, UploadProgress
 from cluster.uploads.transfer import arriving
@@ -238,7 +240,7 @@ class Twin:
     """Meets Backend and Offline; `trouble` makes status fail, `gate` makes it wait."""
 
     def __init__(self) -> None:
-        self.online = MemoryOnlineStore()
+        self.online: MemoryOnlineStore | RedisOnlineStore = MemoryOnlineStore()
         self.uploads = TwinUploads()
         self.dead_letters = TwinLetters()
         self.backfills = TwinBackfills()
@@ -248,13 +250,14 @@ class Twin:
         self.entered = threading.Semaphore(0)
         self.asked: Any = {}
         self.table = pa.table({"n": [1]})
+        self.in_force = CATALOG
 
     @property
     def offline(self) -> Twin:
         return self
 
     def catalog(self) -> Catalog:
-        return CATALOG
+        return self.in_force
 
     def sql(self, statement: str) -> pa.Table:
         if not statement.upper().startswith("SELECT"):
@@ -298,6 +301,13 @@ class Twin:
         if self.trouble is not None:
             raise self.trouble
         yield OnlineReport(OnlineState.OK, "", 100, 100)
+
+
+def silent_twin(url: str) -> Twin:
+    """Return a twin whose Redis is at `url`."""
+    twin = Twin()
+    twin.online = RedisOnlineStore(url, OnlineStoreConfig(timeout_ms=3_600_000))
+    return twin
 
 
 @pytest.fixture
@@ -420,6 +430,51 @@ def test_wrong_online_requests_name_the_argument(
     got = failure(lambda: [stub.GetOnlineFeatures(features_pb2.GetOnlineFeaturesRequest(**request_), timeout=20)])
     assert (got[0].name, got[1]) == (code, field_)
     assert said in got[2]
+
+
+def test_more_values_than_allowed_are_refused_by_number(twin: Twin) -> None:
+    for address in _serving(twin, GatewayConfig(port=0, max_values=6)):
+        with RaytideClient(address) as client:
+            assert client.get_online_features("scoring", [1, 2, 3]).names == ["user_age", "account_balance"]
+            with pytest.raises(OverLimit, match=r"4 entities with 2 features are 8 values.*6.*gateway\.max_values"):
+                client.get_online_features("scoring", [1, 2, 3, 4])
+
+
+def test_names_mean_what_the_definitions_in_force_say(twin: Twin, client: RaytideClient) -> None:
+    assert client.get_online_features("scoring", ["1"]).registry_version == 7
+    twin.in_force = build(
+        "shop", [replace(ONLINE, features=[Field("user_age")]), FeatureService("scoring", ["user_age"])]
+    ).registered_as(8)
+    answer = client.get_online_features("scoring", ["1"])
+    assert (answer.names, answer.registry_version) == (["user_age"], 8)
+
+
+def test_more_lists_of_names_than_are_kept(twin: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(online, "KEPT_LISTS", 2)
+    reads = online.OnlineReads(GatewayConfig(), twin)
+    lists = [Names(features, "") for features in (("user_age",), ("account_balance",), ("profile",), ("user_age",))]
+    assert [reads.features(names)[0].names[0] for names in lists] == ["user_age", "account_balance", "user_age", "user_age"]
+    assert len(reads._known[1]) <= 2
+
+
+def _read_online(address: str, seconds: float) -> tuple[grpc.StatusCode, str]:
+    request = features_pb2.GetOnlineFeaturesRequest(features=["user_age"], entity_ids=["1"])
+    with grpc.insecure_channel(address) as channel:
+        call = features_pb2_grpc.FeatureServiceStub(channel).GetOnlineFeatures
+        code, _, text = failure(lambda: [call(request, timeout=seconds, wait_for_ready=True)])
+    return code, text
+
+
+@pytest.mark.parametrize("seconds", [2, 20])
+def test_a_silent_redis_is_told_within_the_callers_deadline(seconds: float) -> None:
+    config = GatewayConfig(port=0, online_timeout_ms=100 if seconds > 10 else 3_600_000)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        away = silent_twin(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        for address in _serving(away, config):
+            code, text = _read_online(address, seconds)
+        away.online.close()
+    assert code is grpc.StatusCode.UNAVAILABLE
+    assert "Redis at 127.0.0.1" in text
 
 
 def test_a_message_over_the_limit_is_refused_and_the_next_call_works(client: RaytideClient) -> None:
@@ -1008,7 +1063,7 @@ def test_reflection_lists_the_services(channel: grpc.Channel) -> None:
     listed = set(ProtoReflectionDescriptorDatabase(channel).get_services())
     assert listed >= {*SERVICES, "grpc.health.v1.Health"}
     names = ("Ingest", "Feature", "Admin", "Registry", "Backfill")
-    assert set(SERVICES) == {f"featurestore.v1.{name}Service" for name in names}
+    assert set(SERVICES) == {f"featurestore.v1.{name}Service" for name in names} | {"feast.serving.ServingService"}
 
 
 def test_health_says_serving_and_then_not(twin: Twin) -> None:

@@ -156,14 +156,14 @@ def test_some_features_of_an_entity_are_newer_and_others_older(store: Store) -> 
     store.write(table(("user_1", "x", 1.0, NOW, NOW), ("user_1", "y", 1.0, NOW + 9, NOW)))
     rows = table(("user_1", "x", 2.0, NOW + 5, NOW), ("user_1", "y", 2.0, NOW + 5, NOW), ("user_1", "z", 2.0, NOW, NOW))
     assert store.write(rows) == 2
-    assert store.read(["user_1"], ["x", "y", "z"]).values == [2.0, 1.0, 2.0]
+    assert store.read(["user_1"], ["x", "y", "z"]).values.tolist() == [[2.0], [1.0], [2.0]]
 
 
 def test_repeats_in_a_batch_count_in_table_order(store: Store) -> None:
     order = [("x", 3), ("y", 3), ("x", 1), ("x", 3), ("y", 4), ("z", 2), ("x", 2)]
     rows = table(*(("user_1", name, float(i), NOW + time, NOW) for i, (name, time) in enumerate(order)))
     assert store.write(rows) == 5
-    assert store.read(["user_1"], ["x", "y", "z"]).values == [3.0, 4.0, 5.0]
+    assert store.read(["user_1"], ["x", "y", "z"]).values.tolist() == [[3.0], [4.0], [5.0]]
 
 
 def test_writing_again_changes_nothing(store: Store) -> None:
@@ -441,6 +441,27 @@ def test_a_server_that_does_not_answer() -> None:
         store = RedisOnlineStore(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", OnlineStoreConfig(timeout_ms=50))
         with pytest.raises(Unreachable, match="did not answer in time"):
             store.write(table(("user_1", "x", 1.0, NOW, NOW)))
+
+
+def test_a_read_waits_no_longer_than_its_caller() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        store = RedisOnlineStore(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", OnlineStoreConfig(timeout_ms=3_600_000))
+        with pytest.raises(Unreachable, match="did not answer in time"):  # after the hour, pytest's time limit ends this
+            store.read(["user_1"], ["x"], 0.05)
+        store.close()
+
+
+@pytest.mark.stack
+def test_a_connection_that_a_hasty_read_made_serves_the_patient(real: RedisOnlineStore) -> None:
+    real.write(table(("user_1", "x", 1.0, NOW, NOW)))
+    real.close()
+    assert real.read(["user_1"], ["x"], 1.0).values.item() == 1.0
+    connections = real._connections
+    slow = [command(b"BLPOP", b"nothing", b"1.1"), command(b"PING")]
+    assert connections.exchange(lambda: [slow]) == [None, b"PONG"]
+    with pytest.raises(Unreachable):
+        connections.exchange(lambda: [slow], 0.05)
+    assert len(connections._made) == 1
 
 
 def test_a_connection_string_that_is_none() -> None:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.gateway import convert, convert_resets
+from cluster.gateway.convert_registry import STATUSES
 from cluster.gateway.failures import AtFault
-from cluster.gateway.features import STATUSES
 from cluster.resets import ResetAnswer, ResetRequest
 from cluster.serving.online import Status
 from cluster.status import (

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import featurestore.v1
 import pytest
+from featurestore.feast import serving_pb2
 from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
@@ -14,6 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from cluster.config import ClientConfig, GatewayConfig
 from cluster.errors import Busy, Misconfigured
 from cluster.gateway.admission import OPEN, Admission
+from cluster.gateway.feast import PYTHON_SERVICE
 from cluster.gateway.roles import NEEDED, Role, needed
 from cluster.gateway.tokens import read_tokens
 from raytide.channels import open_channel, token_of
@@ -27,9 +29,9 @@ def served() -> dict[str, set[str]]:
     folder = Path(next(iter(featurestore.v1.__path__)))
     pool = descriptor_pool.Default()
     files: list[Any] = [pool.FindFileByName(f"featurestore/v1/{file.name}") for file in folder.glob("*.proto")]
-    files += [health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR]
+    files += [serving_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR]
     services = [service for file in files for service in file.services_by_name.values()]
-    return {service.full_name: set(service.methods_by_name) for service in services}
+    return {service.full_name: set(service.methods_by_name) for service in services} | {PYTHON_SERVICE: {"GetOnlineFeatures"}}
 
 
 def test_the_table_has_every_method_and_no_other() -> None:

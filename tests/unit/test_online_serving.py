@@ -4,12 +4,14 @@ import math
 
 import pyarrow as pa
 import pytest
+from featurestore.v1 import features_pb2
 
 from cluster.errors import Refused
 from cluster.records import ROWS_SCHEMA
 from cluster.registry.catalog import FeatureSpec
-from cluster.serving.online import OnlineAnswer, Status, read_online
+from cluster.serving.online import STATUSES, OnlineAnswer, OnlineFeatureSet, Status
 from cluster.stores.memory_online import MemoryOnlineStore
+from cluster.stores.ports import OnlineStore
 
 NOW = 1_767_225_600_000_000
 HOUR = 3_600_000_000
@@ -19,19 +21,27 @@ def spec(name: str = "risk_score", *, ttl_us: int | None = None, online: bool = 
     return FeatureSpec(name, "risk", "user", "user_id", "features", online, ttl_us, None)
 
 
-def store(value: float | None, event: int, name: str = "risk_score") -> MemoryOnlineStore:
+def store(value: float | None, event: int, *names: str) -> MemoryOnlineStore:
     filled = MemoryOnlineStore()
-    columns = {"entity_id": ["user_1"], "feature_name": [name], "value": [value]}
-    times = {"event_timestamp": [event], "created_at": [event], "position": [0]}
-    filled.write(pa.table({**columns, **times}).cast(ROWS_SCHEMA))
+    for name in names or ("risk_score",):
+        columns = {"entity_id": ["user_1"], "feature_name": [name], "value": [value]}
+        times = {"event_timestamp": [event], "created_at": [event], "position": [0]}
+        filled.write(pa.table({**columns, **times}).cast(ROWS_SCHEMA))
     return filled
 
 
+def read_online(store: OnlineStore, specs: list[FeatureSpec], entity_ids: list[str], now_us: int) -> OnlineAnswer:
+    features = OnlineFeatureSet.of(specs)
+    return features.judge(store.read(entity_ids, features.names), now_us)
+
+
+def named(answer: OnlineAnswer) -> list[list[Status]]:
+    return [[STATUSES[number - 1] for number in row] for row in answer.statuses.tolist()]
+
+
 def only(answer: OnlineAnswer) -> tuple[float, Status, int, int]:
-    (value,), (status,), (event,), (age,) = (
-        column[0] for column in (answer.values, answer.statuses, answer.event_timestamps, answer.ages)
-    )
-    return float(value), status, int(event), int(age)
+    ((status,),) = named(answer)
+    return answer.values.item(), status, answer.event_timestamps.item(), answer.ages.item()
 
 
 def test_present() -> None:
@@ -69,12 +79,30 @@ def test_an_event_from_the_future_has_no_age() -> None:
 def test_columns_follow_the_question() -> None:
     answer = read_online(store(0.5, NOW), [spec("user_age"), spec()], ["user_2", "user_1", "user_1"], NOW)
     missing = Status.NOT_FOUND
-    assert answer.statuses == [[missing, missing, missing], [missing, Status.PRESENT, Status.PRESENT]]
+    assert named(answer) == [[missing, missing, missing], [missing, Status.PRESENT, Status.PRESENT]]
     assert answer.values[1][1:].tolist() == [0.5, 0.5]
 
 
 def test_nobody_asked_for() -> None:
-    assert read_online(store(0.5, NOW), [spec()], [], NOW).statuses == [[]]
+    assert named(read_online(store(0.5, NOW), [spec()], [], NOW)) == [[]]
+
+
+def test_a_value_that_is_not_present_is_nan_and_the_store_keeps_what_it_gave() -> None:
+    stored = store(0.5, NOW - HOUR).read(["user_1"], ["risk_score"])
+    answer = OnlineFeatureSet.of([spec(ttl_us=1)]).judge(stored, NOW)
+    assert math.isnan(answer.values.item())
+    assert stored.values.item() == 0.5
+
+
+def test_each_view_has_its_own_ttl() -> None:
+    filled = store(0.5, NOW - HOUR, "risk_score", "user_age")
+    answer = read_online(filled, [spec(ttl_us=1), spec("user_age")], ["user_1"], NOW)
+    assert named(answer) == [[Status.OUTSIDE_MAX_AGE], [Status.PRESENT]]
+
+
+def test_numbers_are_those_of_both_protocols() -> None:
+    for status in Status:
+        assert status.number == features_pb2.FeatureStatus.Value(f"FEATURE_STATUS_{status}")
 
 
 def test_a_feature_that_is_not_online_is_refused_with_the_view_and_the_fix() -> None:

@@ -1,0 +1,79 @@
+"""What every way to read the newest values shares: names looked up once, bounds, and a time within the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+
+from cluster.clock import now_us
+from cluster.config import GatewayConfig
+from cluster.errors import OverLimit, Refused
+from cluster.gateway.backend import Backend
+from cluster.gateway.failures import AtFault, argument
+from cluster.gateway.names import Names, wanted
+from cluster.registry.catalog import Catalog
+from cluster.serving.online import OnlineAnswer, OnlineFeatureSet
+
+#: Lists of names whose meaning is kept; the same few are asked for over and over.
+KEPT_LISTS = 1_000
+#: The part of the caller's time that Redis may use; the rest is for saying that it did not answer.
+SHARE_OF_DEADLINE = 0.8
+
+
+class OnlineReads:
+    """Reads Redis for the services of the gateway, from any number of threads. Ray has no part in it."""
+
+    def __init__(self, config: GatewayConfig, backend: Backend) -> None:
+        self._config, self._backend = config, backend
+        self._known: tuple[Catalog, dict[Names, OnlineFeatureSet]] = (backend.catalog(), {})
+
+    def features(self, names: Names) -> tuple[OnlineFeatureSet, int]:
+        """Return what `names` mean, and the version of the definitions that says so.
+
+        Raise AtFault for an unknown name, and for a feature that is not kept online.
+        """
+        catalog, known = self._looked_up()
+        found = known.get(names)
+        if found is None:
+            with argument("features"):
+                found = OnlineFeatureSet.of(wanted(catalog, names))
+            if len(known) >= KEPT_LISTS:
+                known.clear()
+            known[names] = found
+        return found, catalog.version
+
+    def read(self, features: OnlineFeatureSet, entity_ids: Sequence[str], context: grpc.ServicerContext) -> OnlineAnswer:
+        """Return the newest values in one round trip to Redis; raise AtFault over a bound, Unreachable without Redis.
+
+        Unreachable comes before the caller's deadline does.
+        """
+        self._check_bounds(len(entity_ids), len(features.names))
+        silence_s = min(self._config.online_timeout_ms / 1000, context.time_remaining() * SHARE_OF_DEADLINE)
+        stored = self._backend.online.read(entity_ids, features.names, silence_s)
+        return features.judge(stored, now_us())
+
+    def _looked_up(self) -> tuple[Catalog, dict[Names, OnlineFeatureSet]]:
+        catalog = self._backend.catalog()
+        if self._known[0] is not catalog:
+            self._known = (catalog, {})
+        return self._known
+
+    def _check_bounds(self, entities: int, features: int) -> None:
+        if entities == 0:
+            raise AtFault("entity_ids", Refused("the list is empty: name at least one entity"))
+        if entities > (limit := self._config.max_entities):
+            raise AtFault(
+                "entity_ids",
+                OverLimit(
+                    f"{entities:,} entities, but one call may name {limit:,}: ask in parts, or raise gateway.max_entities"
+                ),
+            )
+        if entities * features > (limit := self._config.max_values):
+            raise AtFault(
+                "entity_ids",
+                OverLimit(
+                    f"{entities:,} entities with {features:,} features are {entities * features:,} values, but one call may "
+                    f"ask for {limit:,}: ask in parts, or raise gateway.max_values"
+                ),
+            )
