@@ -2,6 +2,7 @@
 
     RaytideError
     ├── RetryLater        the other side is away or full; nothing was done, or doing it again is harmless
+    │   ├── Busy          as many as allowed are at it: come again in a while, or raise the limit that is named
     │   └── Unreachable   a needed service does not answer (exit code 3)
     ├── Refused           never retry as it is: the request is wrong, or the state forbids it
     │   ├── NotFound      the named thing does not exist
@@ -25,6 +26,10 @@ class RaytideError(Exception):
 
 class RetryLater(RaytideError):
     """Nothing was done, or doing it again is harmless; try again after a while."""
+
+
+class Busy(RetryLater):
+    """As many as allowed do the same at the moment; the message names the limit."""
 
 
 class Unreachable(RetryLater):

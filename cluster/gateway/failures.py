@@ -14,7 +14,7 @@ from google.protobuf.any_pb2 import Any
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from cluster.errors import BadFile, Misconfigured, NotFound, OverLimit, RaytideError, Refused, RetryLater, Unreachable
+from cluster.errors import BadFile, Busy, Misconfigured, NotFound, OverLimit, RaytideError, Refused, RetryLater, Unreachable
 
 DOMAIN = "raytide"
 
@@ -25,6 +25,7 @@ CODES: tuple[tuple[type[RaytideError], int], ...] = (
     (BadFile, code_pb2.INVALID_ARGUMENT),
     (Refused, code_pb2.FAILED_PRECONDITION),
     (Misconfigured, code_pb2.FAILED_PRECONDITION),
+    (Busy, code_pb2.RESOURCE_EXHAUSTED),
     (Unreachable, code_pb2.UNAVAILABLE),
     (RetryLater, code_pb2.UNAVAILABLE),
 )

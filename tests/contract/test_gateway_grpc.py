@@ -264,6 +264,14 @@ class Twin:
     def query(self, _sql: str, _parameters: Sequence[Any] = ()) -> pa.Table:
         return self.table
 
+    def catalog_of(self, version: int, /) -> Catalog:
+        if version not in {0, 7}:
+            raise NotFound(f"there is no registry version {version}")
+        return CATALOG
+
+    def cancel_historical(self, read_id: str, /) -> None:
+        self.cancelled.append(read_id)
+
     def historical(
         self, entity_rows: pa.Table, references: Sequence[str], known_at_us: int | None, *, full_names: bool
     ) -> pa.Table:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cluster.config import OfflineStoreConfig
 from cluster.registry.catalog import FeatureSpec
-from cluster.serving.asof import point_in_time
+from cluster.serving.asof import Terms, point_in_time
 from cluster.stores.duckdb_database import DuckDatabase
 from cluster.stores.duckdb_reads import DuckReads
 
@@ -116,7 +116,7 @@ def check(database: DuckDatabase, history: list[Row], questions: list[Asked], kn
         },
     )
 
-    joined = point_in_time(DuckReads(database, OfflineStoreConfig()), entity_rows, SPECS, known_at_us=known_at)
+    joined = point_in_time(DuckReads(database, OfflineStoreConfig()), entity_rows, SPECS, Terms(known_at_us=known_at))
 
     assert joined.select(entity_rows.column_names) == entity_rows
     for spec in SPECS:

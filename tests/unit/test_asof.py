@@ -12,7 +12,7 @@ import pytest
 from cluster.config import OfflineStoreConfig
 from cluster.errors import Refused
 from cluster.registry.catalog import FeatureSpec
-from cluster.serving.asof import point_in_time
+from cluster.serving.asof import Terms, point_in_time
 from cluster.stores.duckdb_database import DuckDatabase
 from cluster.stores.duckdb_reads import DuckReads
 
@@ -110,12 +110,12 @@ def test_several_entities_in_one_question(reads: DuckReads) -> None:
 
 def test_what_arrived_later_is_hidden(reads: DuckReads) -> None:
     arrival = int(datetime(2026, 5, 1, 12, 0, 1, tzinfo=UTC).timestamp()) * 1_000_000
-    assert point_in_time(reads, _rows([NOON]), [CLICKS], known_at_us=arrival)["clicks"].to_pylist() == [2.0]
-    assert point_in_time(reads, _rows([NOON]), [CLICKS], known_at_us=arrival - 1)["clicks"].to_pylist() == [1.0]
+    assert point_in_time(reads, _rows([NOON]), [CLICKS], Terms(known_at_us=arrival))["clicks"].to_pylist() == [2.0]
+    assert point_in_time(reads, _rows([NOON]), [CLICKS], Terms(known_at_us=arrival - 1))["clicks"].to_pylist() == [1.0]
 
 
 def test_full_names_and_repeated_features(reads: DuckReads) -> None:
-    joined = point_in_time(reads, _rows([NOON], clicks=[0]), [CLICKS, AGE, CLICKS], full_names=True)
+    joined = point_in_time(reads, _rows([NOON], clicks=[0]), [CLICKS, AGE, CLICKS], Terms(full_names=True))
     assert joined.column_names == ["user_id", "event_timestamp", "clicks", "activity__clicks", "profile__age"]
 
 
