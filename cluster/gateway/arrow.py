@@ -29,8 +29,8 @@ def to_chunks(table: pa.Table) -> Iterator[bytes]:
 def from_chunks(chunks: Iterable[bytes], max_rows: int | None = None, max_bytes: int | None = None) -> pa.Table:
     """Return the table that an Arrow IPC stream holds, checked so far that bad bytes cannot harm whoever reads it.
 
-    Raise Refused when the bytes are not such a stream, OverLimit at the first batch beyond `max_rows` or `max_bytes`. What `chunks`
-    raises comes through.
+    Raise Refused when the bytes are not such a stream, OverLimit at the first batch beyond `max_rows` or `max_bytes`.
+    What `chunks` raises comes through.
     """
     try:
         with pa.ipc.open_stream(pa.PythonFile(_ChunkFile(iter(chunks)), mode="r")) as reader:
