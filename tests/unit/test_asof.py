@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -154,3 +155,23 @@ def test_values_are_not_in_messages(reads: DuckReads) -> None:
     with pytest.raises(Refused) as refused:
         point_in_time(reads, _rows(["a secret"]), [CLICKS])
     assert "secret" not in str(refused.value)
+
+
+def test_versions_take_what_their_definitions_computed(tmp_path: Path) -> None:
+    config = OfflineStoreConfig(path=str(tmp_path / "f.duckdb"))
+    database = DuckDatabase(config)
+    with database.cursor() as cursor:
+        for source, version in ((1, 1), (2, 2)):
+            cursor.execute(
+                "INSERT INTO sources VALUES (?, 'stream', 't', 0, NULL, ?, now()::TIMESTAMP, 0, NULL)", [source, version]
+            )
+        at = "TIMESTAMP '2026-05-01 11:00:00'"
+        cursor.execute(f"INSERT INTO features VALUES ('7', 'clicks', 20, {at}, {at}, 2, 0)")
+        cursor.execute(f"INSERT INTO superseded VALUES ('7', 'clicks', 10, {at}, {at}, 1, 0, 2, {at})")
+    reads = DuckReads(database, config)
+    found = {
+        str(versions): point_in_time(reads, _rows([NOON]), [CLICKS], Terms(versions=versions))["clicks"].to_pylist()
+        for versions in (None, {"clicks": [1]}, {"clicks": [2]}, {"clicks": []})
+    }
+    database.close()
+    assert list(found.values()) == [[20.0], [10.0], [20.0], [None]]
