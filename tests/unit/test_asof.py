@@ -169,9 +169,10 @@ def test_versions_take_what_their_definitions_computed(tmp_path: Path) -> None:
         cursor.execute(f"INSERT INTO features VALUES ('7', 'clicks', 20, {at}, {at}, 2, 0)")
         cursor.execute(f"INSERT INTO superseded VALUES ('7', 'clicks', 10, {at}, {at}, 1, 0, 2, {at})")
     reads = DuckReads(database, config)
+    asked: tuple[dict[str, list[int]] | None, ...] = (None, {"clicks": [1]}, {"clicks": [2]}, {"clicks": []})
     found = {
         str(versions): point_in_time(reads, _rows([NOON]), [CLICKS], Terms(versions=versions))["clicks"].to_pylist()
-        for versions in (None, {"clicks": [1]}, {"clicks": [2]}, {"clicks": []})
+        for versions in asked
     }
     database.close()
     assert list(found.values()) == [[20.0], [10.0], [20.0], [None]]

@@ -255,7 +255,7 @@ def test_a_long_read_is_stopped_and_the_next_one_works(folder: Path, database: D
 
 
 def test_reads_wait_for_their_turn_but_not_for_ever(folder: Path, database: DuckDatabase) -> None:
-    reads = DuckReads(database, _config(folder, read_wait_s=0.2, concurrent_reads=1))
+    reads = DuckReads(database, _config(folder, read_wait_s=1, concurrent_reads=1))
     inside, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
