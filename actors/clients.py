@@ -17,6 +17,7 @@ from cluster.ingest.leases import Claim
 from cluster.ingest.resets import Reset
 from cluster.records import Batch, Origin, PartitionStart
 from cluster.registry.catalog import FeatureSpec
+from cluster.serving.asof import Terms
 from cluster.stores.duckdb_status import WriterStatus
 from cluster.stores.ports import Definitions, Shipped, Upload, UploadState
 
@@ -120,11 +121,13 @@ class WriterClient:
         """See OfflineStore."""
         return self._writer.call("sql", statement, seconds=LONG_SECONDS)
 
-    def point_in_time(
-        self, rows: pa.Table, specs: Sequence[FeatureSpec], known_at_us: int | None, *, full_names: bool
-    ) -> pa.Table:
-        """Join features as they were at each row's time; see cluster.serving.asof."""
-        return self._writer.call("point_in_time", rows, specs, known_at_us, full_names=full_names, seconds=LONG_SECONDS)
+    def join(self, asked: pa.Table, specs: Sequence[FeatureSpec], terms: Terms, read_id: str) -> pa.Table:
+        """Return features as they were at each row's time; see cluster.serving.asof."""
+        return self._writer.call("join", asked, specs, terms, read_id, seconds=LONG_SECONDS)
+
+    def cancel_read(self, read_id: str) -> None:
+        """Have a read stopped; raise RetryLater while the writer is away. Does not wait."""
+        self._writer.start("cancel_read", read_id)
 
     def snapshot(self) -> WriterStatus:
         """Return the writer's status; raise RetryLater while it is away."""

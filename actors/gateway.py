@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -32,11 +33,15 @@ from cluster.clock import now_us
 from cluster.dead_letters.service import DeadLetterService
 from cluster.dead_letters.service import Parts as DeadLetterParts
 from cluster.errors import RetryLater
+from cluster.gateway.backend import Read
 from cluster.gateway.server import GatewayServer
 from cluster.ingest.stream import State
+from cluster.lineage.features import alike, stored_versions
 from cluster.rebuild import as_it_is, ask
-from cluster.registry.catalog import Catalog
+from cluster.registry import loader
+from cluster.registry.catalog import Catalog, FeatureSpec
 from cluster.resets import ResetAnswer, ResetRequest
+from cluster.serving.asof import Terms, asking, with_features
 from cluster.status import Endpoints, LimiterReport, OnlineReport, OnlineState, PartitionReport, StatusReport, WriterReport
 from cluster.stores.kafka_admin import KafkaAdmin
 from cluster.stores.redis import RedisOnlineStore
@@ -78,12 +83,24 @@ class AppBackend:
         """Return the definitions in force."""
         return self.definitions.catalog()
 
-    def historical(
-        self, entity_rows: pa.Table, references: Sequence[str], known_at_us: int | None, *, full_names: bool
-    ) -> pa.Table:
-        """Join features as they were at each row's time."""
-        specs = self.catalog().resolve(references)
-        return self.offline.point_in_time(entity_rows, specs, known_at_us, full_names=full_names)
+    def catalog_of(self, version: int, /) -> Catalog:
+        """Return the definitions of a registry version; 0 means those in force."""
+        if version == 0:
+            return self.catalog()
+        return loader.from_bytes(self.offline.shipped(version)).registered_as(version)
+
+    def historical(self, entity_rows: pa.Table, specs: Sequence[FeatureSpec], terms: Terms, read: Read) -> pa.Table:
+        """Join features as they were at each row's time; only the columns that the join looks at go to the writer."""
+        asked = asking(entity_rows, specs, terms)
+        if read.registry_version:
+            stored = stored_versions(self.offline)
+            versions = {spec.name: alike(spec.name, stored, read.registry_version) for spec in specs}
+            terms = replace(terms, versions=versions)
+        return with_features(entity_rows, self.offline.join(asked, specs, terms, read.read_id))
+
+    def cancel_historical(self, read_id: str, /) -> None:
+        """Stop a read that nobody waits for any more."""
+        quietly(lambda: self.offline.cancel_read(read_id), None)
 
     def status(self) -> StatusReport:
         """Ask every part; one that does not answer is shown as away."""

@@ -25,7 +25,7 @@ from cluster.errors import Misconfigured, Refused
 from cluster.ingest.resets import Reset
 from cluster.records import Batch, Origin, PartitionStart
 from cluster.registry.catalog import FeatureSpec
-from cluster.serving.asof import point_in_time
+from cluster.serving.asof import Terms, join
 from cluster.stores.duckdb import DuckStore
 from cluster.stores.duckdb_reads import DuckReads
 from cluster.stores.duckdb_status import WriterStatus
@@ -182,11 +182,14 @@ class Writer(WriterBackfills):
         return self._reads.sql(statement)
 
     @ray.method(concurrency_group="reads")
-    def point_in_time(
-        self, rows: pa.Table, specs: Sequence[FeatureSpec], known_at_us: int | None, *, full_names: bool
-    ) -> pa.Table:
+    def join(self, asked: pa.Table, specs: Sequence[FeatureSpec], terms: Terms, read_id: str) -> pa.Table:
         """See cluster.serving.asof."""
-        return point_in_time(self._reads, rows, specs, known_at_us=known_at_us, full_names=full_names)
+        return join(self._reads, asked, specs, terms, read_id)
+
+    @ray.method(concurrency_group="control")
+    def cancel_read(self, read_id: str) -> None:
+        """See DuckReads."""
+        self._reads.cancel(read_id)
 
     @ray.method(concurrency_group="control")
     def snapshot(self) -> WriterStatus:

@@ -131,6 +131,10 @@ class OfflineStoreConfig(Section):
     """How long one historical or SQL read may run."""
     concurrent_reads: Positive = 4
     """Historical and SQL reads at once; others wait."""
+    read_wait_s: Annotated[float, Field(gt=0)] = 10.0
+    """How long a read waits for its turn; after that it is answered RESOURCE_EXHAUSTED."""
+    read_memory: str = "512MB"
+    """What one read may take for sorting and hash tables before it uses the disk; DuckDB's operator_memory_limit."""
     max_result_rows: Positive = 1_000_000
     """Rows that one `raytide sql` may return."""
 
@@ -167,6 +171,8 @@ class GatewayConfig(Section):
     """How long Redis may stay silent in an online read before it ends UNAVAILABLE; less if the caller has less time."""
     max_historical_rows: Positive = 5_000_000
     """Entity rows in one historical read."""
+    max_historical_bytes: Positive = 1024**3
+    """Entity rows in one historical read, all columns together, in bytes."""
     default_timeout_s: Positive = 60
     """How long a client may keep the gateway waiting for its next message, or leave one of an answer unread."""
     idle_connection_s: Positive = 300

@@ -48,6 +48,8 @@ def get_historical(
     feature: Features = None,
     service: Service = None,
     known_at: Annotated[str | None, typer.Option(help="Only what was known by this time (RFC 3339).")] = None,
+    known_at_column: Annotated[str, typer.Option(help="A column with such a time for each row.")] = "",
+    registry_version: Annotated[int, typer.Option(help="Only what this version's definitions computed.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write the answer here, .parquet or .csv.")] = None,
     address: Address = None,
     *,
@@ -56,7 +58,13 @@ def get_historical(
     """Join features as they were at each row's time: raytide get-historical rows.csv -f account_balance."""
     rows = _read(entity_rows)
     with connect(address) as client:
-        joined = client.get_historical_features(rows, _wanted(feature, service), known_at=known_at)
+        joined = client.get_historical_features(
+            rows,
+            _wanted(feature, service),
+            known_at=known_at,
+            known_at_column=known_at_column,
+            registry_version=registry_version,
+        )
     if out is not None:
         _write(joined, out)
         output.print(f"{joined.num_rows} rows written to {out}", highlight=False)

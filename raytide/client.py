@@ -105,18 +105,25 @@ class RaytideClient(UploadsClient):
         features: Sequence[str] | str,
         *,
         known_at: datetime | str | None = None,
+        known_at_column: str = "",
         full_feature_names: bool = False,
+        registry_version: int = 0,
     ) -> pa.Table:
         """Return `entity_rows` (join key and `event_timestamp`) with each feature as it was at the row's time.
 
         `features` as in `get_online_features`. `known_at` (RFC 3339 if text, UTC if without an offset) hides what was
-        not known by then. `full_feature_names` names columns `view__feature`.
+        not known by then, `known_at_column` does so for each row. `full_feature_names` names columns `view__feature`.
+        `registry_version` reads only what the definitions of that version computed.
         """
         table = (
             pa.Table.from_pandas(entity_rows, preserve_index=False) if isinstance(entity_rows, pd.DataFrame) else entity_rows
         )
         header = features_pb2.GetHistoricalFeaturesHeader(
-            **wanted(features), known_at_us=microseconds(known_at, "known_at"), full_feature_names=full_feature_names
+            **wanted(features),
+            known_at_us=microseconds(known_at, "known_at"),
+            full_feature_names=full_feature_names,
+            known_at_column=known_at_column,
+            registry_version=registry_version,
         )
         return self._table(self._features.GetHistoricalFeatures, _historical(header, table))
 

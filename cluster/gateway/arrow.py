@@ -26,16 +26,16 @@ def to_chunks(table: pa.Table) -> Iterator[bytes]:
     yield from _taken(sink)
 
 
-def from_chunks(chunks: Iterable[bytes], max_rows: int | None = None) -> pa.Table:
+def from_chunks(chunks: Iterable[bytes], max_rows: int | None = None, max_bytes: int | None = None) -> pa.Table:
     """Return the table that an Arrow IPC stream holds, checked so far that bad bytes cannot harm whoever reads it.
 
-    Raise Refused when the bytes are not such a stream, OverLimit at the first batch beyond `max_rows`. What `chunks`
-    raises comes through.
+    Raise Refused when the bytes are not such a stream, OverLimit at the first batch beyond `max_rows` or `max_bytes`.
+    What `chunks` raises comes through.
     """
     try:
         with pa.ipc.open_stream(pa.PythonFile(_ChunkFile(iter(chunks)), mode="r")) as reader:
             _ = reader.schema.names  # raises for a name that is not UTF-8, which only whoever uses it would notice
-            batches = list(_bounded(reader, max_rows))
+            batches = list(_bounded(reader, max_rows, max_bytes))
             return pa.Table.from_batches(batches, reader.schema)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise Refused(
@@ -51,14 +51,20 @@ def _taken(sink: io.BytesIO) -> Iterator[bytes]:
         yield data[start : start + CHUNK_BYTES]
 
 
-def _bounded(reader: pa.RecordBatchReader, max_rows: int | None) -> Iterator[pa.RecordBatch]:
-    rows = 0
+def _bounded(reader: pa.RecordBatchReader, max_rows: int | None, max_bytes: int | None) -> Iterator[pa.RecordBatch]:
+    rows = size = 0
     for batch in reader:
         # Offsets inside a foreign batch may point anywhere; reading it unchecked could end this process.
         batch.validate(full=True)
         rows += batch.num_rows
         if max_rows is not None and rows > max_rows:
             raise OverLimit(f"more than {max_rows:,} rows: send them in several calls, or raise gateway.max_historical_rows")
+        size += batch.nbytes
+        if max_bytes is not None and size > max_bytes:
+            raise OverLimit(
+                f"more than {max_bytes:,} bytes: send them in several calls or without columns that nobody needs, "
+                "or raise gateway.max_historical_bytes"
+            )
         yield batch
 
 

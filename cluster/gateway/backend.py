@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -10,12 +11,21 @@ import pyarrow as pa
 from cluster.backfills import Asked, BackfillProgress
 from cluster.dead_letters import DeadLetter, Place, ReplayProgress, Selection
 from cluster.ingest.backfills import Backfill
-from cluster.registry.catalog import Catalog
+from cluster.registry.catalog import Catalog, FeatureSpec
 from cluster.resets import ResetAnswer, ResetRequest
+from cluster.serving.asof import Terms
 from cluster.status import OnlineReport, PartitionReport, StatusReport
 from cluster.stores.ports import OnlineStore, Upload
 from cluster.uploads.messages import CheckProgress, UploadHeader, UploadProgress
 from cluster.verify.report import Reads
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Which historical read it is, and the registry version that it asks for; 0 reads history as it is."""
+
+    read_id: str
+    registry_version: int
 
 
 class Uploads(Protocol):
@@ -112,10 +122,14 @@ class Backend(Protocol):
     def catalog(self) -> Catalog:
         """Return the definitions in force."""
 
-    def historical(
-        self, entity_rows: pa.Table, references: Sequence[str], known_at_us: int | None, *, full_names: bool
-    ) -> pa.Table:
+    def catalog_of(self, version: int, /) -> Catalog:
+        """Return the definitions of a registry version, of those in force for 0; raise NotFound."""
+
+    def historical(self, entity_rows: pa.Table, specs: Sequence[FeatureSpec], terms: Terms, read: Read) -> pa.Table:
         """Join features to `entity_rows` as they were at each row's time; Refused when the rows cannot be joined."""
+
+    def cancel_historical(self, read_id: str, /) -> None:
+        """Stop a read of history that nobody waits for any more. Returns at once, and raises nothing."""
 
     def status(self) -> StatusReport:
         """Say what every part is doing; one that does not answer is shown as away."""

@@ -3,19 +3,25 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from uuid import uuid4
 
 import grpc
+import pyarrow as pa
 from featurestore.v1 import features_pb2, features_pb2_grpc
 
 from cluster.config import GatewayConfig
+from cluster.errors import Refused, RetryLater
 from cluster.gateway.arrow import from_chunks, to_chunks
-from cluster.gateway.backend import Backend
-from cluster.gateway.failures import argument
+from cluster.gateway.backend import Backend, Read
+from cluster.gateway.failures import AtFault, argument
 from cluster.gateway.names import Names, wanted
 from cluster.gateway.online import OnlineReads
 from cluster.gateway.patience import Patience
-from cluster.gateway.requests import take_bytes, take_header
+from cluster.gateway.requests import BROKEN, take_bytes, take_header
+from cluster.registry.catalog import FeatureSpec
+from cluster.serving.asof import Terms
 from cluster.serving.online import OnlineAnswer
 
 
@@ -42,13 +48,40 @@ class FeatureService(features_pb2_grpc.FeatureServiceServicer):
         """Take all rows, join, and send the answer in chunks."""
         messages = self._patience.messages(requests, context)
         header = take_header(messages)
-        references = [f"{spec.view}:{spec.name}" for spec in wanted(self._backend.catalog(), header)]
-        known_at = header.known_at_us if header.HasField("known_at_us") else None
+        terms = _terms(header)
+        with argument("registry_version"):
+            catalog = self._backend.catalog_of(header.registry_version)
+        specs = wanted(catalog, header)
         with argument("entity_rows"):
-            rows = from_chunks(take_bytes(messages, "entity_rows"), self._config.max_historical_rows)
-            joined = self._backend.historical(rows, references, known_at, full_names=header.full_feature_names)
+            limits = self._config.max_historical_rows, self._config.max_historical_bytes
+            rows = from_chunks(take_bytes(messages, "entity_rows"), *limits)
+            joined = self._joined(rows, specs, terms, Read(uuid4().hex, header.registry_version), context)
         for chunk in to_chunks(joined):
             yield features_pb2.GetHistoricalFeaturesResponse(arrow=chunk)
+
+    def _joined(
+        self, rows: pa.Table, specs: list[FeatureSpec], terms: Terms, read: Read, context: grpc.ServicerContext
+    ) -> pa.Table:
+        """Join, and have that stopped when the client goes away meanwhile."""
+        ended = threading.Event()
+
+        def stop() -> None:
+            if not ended.is_set():
+                self._backend.cancel_historical(read.read_id)
+
+        if not context.add_callback(stop):
+            raise RetryLater(BROKEN)
+        try:
+            return self._backend.historical(rows, specs, terms, read)
+        finally:
+            ended.set()
+
+
+def _terms(header: features_pb2.GetHistoricalFeaturesHeader) -> Terms:
+    if header.HasField("known_at_us") and header.known_at_column:
+        raise AtFault("known_at_column", Refused("name either one time for all rows or a column with a time for each"))
+    known_at = header.known_at_us if header.HasField("known_at_us") else None
+    return Terms(known_at, header.known_at_column, header.full_feature_names)
 
 
 def _add_vectors(response: features_pb2.GetOnlineFeaturesResponse, answer: OnlineAnswer) -> None:

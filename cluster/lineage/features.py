@@ -98,6 +98,23 @@ def history(feature: str, versions: Sequence[Mapping[str, Any]]) -> Iterator[Fea
         before = now
 
 
+def alike(feature: str, versions: Sequence[Mapping[str, Any]], version: int) -> list[int]:
+    """Return those of `versions` whose definitions compute a feature's values as `version` does; none if it does not know it.
+
+    How a feature is read (ttl, online) does not count.
+    """
+    found = {row["version"]: _computed(row["definition"], feature) for row in versions}
+    wanted = found.get(version)
+    return [] if wanted is None else [number for number, computed in found.items() if computed == wanted]
+
+
+def _computed(definition: Mapping[str, Any], feature: str) -> frozenset[tuple[str, str]] | None:
+    views = {name: {**view, "ttl": None, "online": False} for name, view in definition["views"].items()}
+    graph = graph_of({**definition, "views": views, "services": {}})
+    node = feature_in(graph, feature)
+    return None if node is None else frozenset((part.id, part.digest) for part in graph.upstream(node).nodes)
+
+
 def _compared(before: Graph | None, now: Graph | None) -> tuple[Change, tuple[str, ...]]:
     if before is None:
         return Change.ADDED, ()

@@ -29,7 +29,7 @@ _JOIN = """
     WITH history AS (
         SELECT entity_id, value, event_timestamp,
             {{'a': event_timestamp, 'b': created_at, 'c': position, 'd': source_id}} AS rank
-        FROM features
+        FROM {history}
         WHERE feature_name = $feature AND event_timestamp BETWEEN make_timestamp($first) AND make_timestamp($last)
             AND entity_id IN (SELECT entity_id FROM {asked}) {known}
     )
@@ -39,8 +39,41 @@ _JOIN = """
         FROM {asked}
     ) AS asked
     ASOF JOIN history ON asked.entity_id = history.entity_id AND asked.rank >= history.rank {fresh}"""
+# With a limit for each row, the newest row of all is right if it was known by then, which is what most rows find. For the
+# others the newest known one is looked for among all earlier ones.
+_JOIN_KNOWN = """
+    WITH history AS MATERIALIZED (
+        SELECT entity_id, value, event_timestamp, created_at,
+            {{'a': event_timestamp, 'b': created_at, 'c': position, 'd': source_id}} AS rank
+        FROM {history}
+        WHERE feature_name = $feature AND event_timestamp BETWEEN make_timestamp($first) AND make_timestamp($last)
+            AND entity_id IN (SELECT entity_id FROM {asked}) {known}
+    ), newest AS MATERIALIZED (
+        SELECT asked.*, history.value, history.event_timestamp, history.created_at <= asked.known_at AS known
+        FROM (
+            SELECT *, {{'a': asked_at, 'b': 'infinity'::TIMESTAMP, 'c': 0::BIGINT, 'd': 0::INTEGER}} AS rank FROM {asked}
+        ) AS asked
+        ASOF JOIN history ON asked.entity_id = history.entity_id AND asked.rank >= history.rank
+    ), earlier AS (
+        SELECT newest.n, newest.asked_at, last(history.value ORDER BY history.rank) AS value,
+            max(history.event_timestamp) AS event_timestamp
+        FROM newest JOIN history ON newest.entity_id = history.entity_id AND history.event_timestamp <= newest.asked_at
+            AND history.created_at <= newest.known_at
+        WHERE NOT newest.known GROUP BY newest.n, newest.asked_at
+    )
+    SELECT asked.n, asked.value FROM (
+        SELECT n, asked_at, value, event_timestamp FROM newest WHERE known UNION ALL BY NAME FROM earlier
+    ) AS asked {fresh}"""
 _KNOWN = "AND created_at <= make_timestamp($known_at)"
-_FRESH = "WHERE epoch_us(asked.asked_at) - epoch_us(history.event_timestamp) <= $ttl"
+_COLUMNS = "entity_id, feature_name, value, event_timestamp, created_at, position, source_id"
+# What a backfill replaced counts as well: it is what those versions computed.
+_OF_VERSIONS = f"""(
+            SELECT {_COLUMNS} FROM (SELECT {_COLUMNS} FROM features UNION ALL SELECT {_COLUMNS} FROM superseded)
+            WHERE source_id IN (
+                SELECT source_id FROM sources WHERE registry_version IN (SELECT unnest($versions::INTEGER[]))
+            )
+        )"""  # noqa: S608 - made of this module's constants
+_FRESH = "WHERE epoch_us(asked.asked_at) - epoch_us({found}.event_timestamp) <= $ttl"
 
 
 class _Snapshot(Protocol):
@@ -51,13 +84,33 @@ class _Snapshot(Protocol):
 class Reads(Protocol):
     """What a join needs of the offline store: `cluster.stores.duckdb_reads.DuckReads`."""
 
-    def snapshot(self, tables: Mapping[str, pa.Table], /) -> AbstractContextManager[_Snapshot]:
-        """Give several queries one moment of the database, and `tables` under their names."""
+    def snapshot(self, tables: Mapping[str, pa.Table], read_id: str, /) -> AbstractContextManager[_Snapshot]:
+        """Give several queries one moment of the database, and `tables` under their names; `read_id` is for cancelling."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a join looks at history.
+
+    `known_at_us` hides what arrived later, for all rows; the time in the column `known_at_column` does so for each. `versions`
+    says for each feature whose definitions' values count; without it history is read as it is.
+    """
+
+    known_at_us: int | None = None
+    known_at_column: str = ""
+    full_names: bool = False
+    versions: Mapping[str, Sequence[int]] | None = None
+
+
+AS_IT_IS = Terms()
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """The rows that can match at all, for one join key: `n` (row number), `entity_id`, `asked_at`. Its range is in µs."""
+    """The rows that can match at all, for one join key: `n` (row number), `entity_id`, `asked_at`, and `known_at` if asked.
+
+    Its range is in µs.
+    """
 
     name: str
     rows: pa.Table
@@ -66,42 +119,68 @@ class _Asked:
 
 
 def point_in_time(
-    reads: Reads,
-    entity_rows: pa.Table,
-    specs: Sequence[FeatureSpec],
-    *,
-    known_at_us: int | None = None,
-    full_names: bool = False,
+    reads: Reads, entity_rows: pa.Table, specs: Sequence[FeatureSpec], terms: Terms = AS_IT_IS, read_id: str = ""
 ) -> pa.Table:
     """Return `entity_rows`, unchanged and in their order, with a float64 column for each feature.
 
     Needed are the join keys of `specs` (text or integers) and `event_timestamp` (any Arrow timestamp or date, or RFC 3339
-    text; without a zone UTC). A column is called after the feature, or `view__feature` with `full_names`. Rows that match
-    nothing, also for want of a key or a time, have nulls. `known_at_us` hides what arrived later. All features are read
-    at one moment of the database. Raise Refused for missing, unusable or clashing columns.
+    text; without a zone UTC). A column is called after the feature, or `view__feature` with full names. Rows that match
+    nothing, also for want of a key or a time, have nulls. All features are read at one moment of the database. Raise Refused
+    for missing, unusable or clashing columns.
     """
-    named = {f"{spec.view}__{spec.name}" if full_names else spec.name: spec for spec in specs}
-    _check_names(entity_rows, specs, named)
-    times, timed = _times(entity_rows[TIME])
+    columns = join(reads, asking(entity_rows, specs, terms), specs, terms, read_id)
+    return with_features(entity_rows, columns)
+
+
+def asking(entity_rows: pa.Table, specs: Sequence[FeatureSpec], terms: Terms) -> pa.Table:
+    """Return the columns that a join looks at; raise Refused for missing or clashing ones."""
+    _check_names(entity_rows, specs, _named(specs, terms))
+    if (column := terms.known_at_column) and column not in entity_rows.column_names:
+        raise Refused(f"entity rows have no column '{column}', which should say by when each row's values were known: add it")
+    wanted = {TIME, *(spec.join_key for spec in specs), *filter(None, [column])}
+    return entity_rows.select([name for name in entity_rows.column_names if name in wanted])
+
+
+def join(reads: Reads, asked_rows: pa.Table, specs: Sequence[FeatureSpec], terms: Terms, read_id: str = "") -> pa.Table:
+    """Return the features' columns alone, for what `asking` returned."""
+    times, usable = _times(asked_rows[TIME], TIME)
+    known = None
+    if terms.known_at_column:
+        known, valid = _times(asked_rows[terms.known_at_column], terms.known_at_column)
+        usable &= valid
     keys = sorted({spec.join_key for spec in specs})
-    asked = {key: _asked(f"asked_{n}", _keys(entity_rows[key], key), times, timed) for n, key in enumerate(keys)}
-    with reads.snapshot({one.name: one.rows for one in asked.values()}) as snapshot:
+    asked = {key: _asked(f"asked_{n}", _keys(asked_rows[key], key), times, usable, known) for n, key in enumerate(keys)}
+    with reads.snapshot({one.name: one.rows for one in asked.values()}, read_id) as snapshot:
         columns = {
-            name: _column(_join(snapshot, asked[spec.join_key], spec, known_at_us), len(times)) for name, spec in named.items()
+            name: _column(_join(snapshot, asked[spec.join_key], spec, terms), len(times))
+            for name, spec in _named(specs, terms).items()
         }
-    for name, column in columns.items():
-        entity_rows = entity_rows.append_column(name, column)
+    return pa.table(columns)
+
+
+def with_features(entity_rows: pa.Table, columns: pa.Table) -> pa.Table:
+    """Return `entity_rows` with the columns that `join` found."""
+    for name in columns.column_names:
+        entity_rows = entity_rows.append_column(name, columns[name])
     return entity_rows
 
 
-def _join(snapshot: _Snapshot, asked: _Asked, spec: FeatureSpec, known_at_us: int | None) -> pa.Table:
-    sql, parameters = _JOIN, {"feature": spec.name, "first": 0, "last": asked.last}
-    known = fresh = ""
-    if known_at_us is not None:
-        known, parameters["known_at"] = _KNOWN, known_at_us
+def _named(specs: Sequence[FeatureSpec], terms: Terms) -> dict[str, FeatureSpec]:
+    return {f"{spec.view}__{spec.name}" if terms.full_names else spec.name: spec for spec in specs}
+
+
+def _join(snapshot: _Snapshot, asked: _Asked, spec: FeatureSpec, terms: Terms) -> pa.Table:
+    parameters: dict[str, Any] = {"feature": spec.name, "first": 0, "last": asked.last}
+    known, fresh, history = "", "", "features"
+    if terms.known_at_us is not None:
+        known, parameters["known_at"] = _KNOWN, terms.known_at_us
     if spec.ttl_us is not None:
-        fresh, parameters["ttl"], parameters["first"] = _FRESH, spec.ttl_us, max(0, asked.first - spec.ttl_us)
-    return snapshot.query(sql.format(asked=asked.name, known=known, fresh=fresh), parameters)
+        fresh = _FRESH.format(found="asked" if terms.known_at_column else "history")
+        parameters["ttl"], parameters["first"] = spec.ttl_us, max(0, asked.first - spec.ttl_us)
+    if terms.versions is not None:
+        history, parameters["versions"] = _OF_VERSIONS, list(terms.versions[spec.name])
+    sql = _JOIN_KNOWN if terms.known_at_column else _JOIN
+    return snapshot.query(sql.format(asked=asked.name, known=known, fresh=fresh, history=history), parameters)
 
 
 def _column(found: pa.Table, rows: int) -> pa.Array:
@@ -132,18 +211,20 @@ def _check_names(entity_rows: pa.Table, specs: Sequence[FeatureSpec], named: Col
         )
 
 
-def _asked(name: str, keys: pa.Array, times: NDArray[np.int64], timed: NDArray[np.bool_]) -> _Asked:
-    usable = np.flatnonzero(timed & keys.is_valid().to_numpy(zero_copy_only=False))
-    asked_times = times[usable]
-    rows = pa.table(
-        {
-            "n": pa.array(usable, pa.int64()),
-            "entity_id": keys.take(pa.array(usable)),
-            "asked_at": pa.array(asked_times, pa.timestamp("us")),
-        },
-    )
-    first, last = (int(asked_times.min()), int(asked_times.max())) if len(usable) else (0, 0)
-    return _Asked(name, rows, first, last)
+def _asked(
+    name: str, keys: pa.Array, times: NDArray[np.int64], usable: NDArray[np.bool_], known: NDArray[np.int64] | None
+) -> _Asked:
+    positions = np.flatnonzero(usable & keys.is_valid().to_numpy(zero_copy_only=False))
+    asked_times = times[positions]
+    columns = {
+        "n": pa.array(positions, pa.int64()),
+        "entity_id": keys.take(pa.array(positions)),
+        "asked_at": pa.array(asked_times, pa.timestamp("us")),
+    }
+    if known is not None:
+        columns["known_at"] = pa.array(known[positions], pa.timestamp("us"))
+    first, last = (int(asked_times.min()), int(asked_times.max())) if len(positions) else (0, 0)
+    return _Asked(name, pa.table(columns), first, last)
 
 
 def _keys(column: pa.ChunkedArray, name: str) -> pa.Array:
@@ -154,18 +235,18 @@ def _keys(column: pa.ChunkedArray, name: str) -> pa.Array:
     return plain.cast(pa.string())
 
 
-def _times(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _times(column: pa.ChunkedArray, name: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return µs, and where there is a time."""
     plain = _plain(column)
     if pa.types.is_date(plain.type):
         plain = plain.cast(pa.timestamp("ms"))
     if not (pa.types.is_timestamp(plain.type) or _is_text(plain.type)):
-        raise Refused(f"'{TIME}' is {plain.type}: cast it to a timestamp, or give RFC 3339 text")
+        raise Refused(f"'{name}' is {plain.type}: cast it to a timestamp, or give RFC 3339 text")
     times, valid = to_micros(plain.cast(pa.string()) if _is_text(plain.type) else plain, "us")
     unreadable = np.flatnonzero(~valid & plain.is_valid().to_numpy(zero_copy_only=False))
     if len(unreadable):
         raise Refused(
-            f"'{TIME}' of row {unreadable[0]} (and {len(unreadable) - 1} more) is not a time between 1970 and 2262: "
+            f"'{name}' of row {unreadable[0]} (and {len(unreadable) - 1} more) is not a time between 1970 and 2262: "
             "give a timestamp or RFC 3339 text, or null for no answer",
         )
     return times, valid

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -11,7 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from cluster.config import OfflineStoreConfig
-from cluster.errors import Misconfigured, RaytideError, Refused, RetryLater
+from cluster.errors import Busy, Misconfigured, RaytideError, Refused, RetryLater
 from cluster.stores import duckdb_guard
 from cluster.stores.duckdb_errors import FATAL, TRANSIENT
 
@@ -24,6 +26,9 @@ MAX_RESULT_BYTES = 256 * 1024 * 1024
 _ROWS_AT_ONCE = 65_536
 # An interrupt between two steps of a read is lost, so it is repeated until the read ends.
 _INTERRUPT_EVERY_S = 0.05
+_LOOK_EVERY_S = 0.1
+_EARLY_CANCELS = 1_000
+_CANCELLED = "the read was cancelled, because its client went away: ask again"
 # How DuckDB's errors that may pass begin, where an Arrow reader has only their text.
 _TRANSIENT_TEXTS = ("IO Error", "Out of Memory Error", "INTERRUPT Error", "Internal Error", "FATAL Error")
 _SAFE = {"enable_external_access": False, "python_enable_replacements": False}
@@ -63,14 +68,16 @@ class Snapshot:
 class DuckReads:
     """All reads of one process. Any number of threads may call; `concurrent_reads` run, the others wait their turn.
 
-    A read that takes longer than `read_timeout_s` is stopped and raises Refused; one that waits as long for its turn
-    raises RetryLater. Raise Misconfigured for a database whose statements could reach files.
+    A read that takes longer than `read_timeout_s` is stopped and raises Refused; one that waits longer than `read_wait_s`
+    for its turn raises Busy, one that is cancelled RetryLater. Raise Misconfigured for a database whose statements could
+    reach files.
     """
 
     def __init__(self, database: Database, config: OfflineStoreConfig) -> None:
         self._database = database
         self._config = config
         self._turns = threading.BoundedSemaphore(config.concurrent_reads)
+        self._cancels = _Cancels()
         with self.snapshot() as snapshot:
             for name, value in _SAFE.items():
                 [found] = snapshot.query(f"SELECT current_setting('{name}') AS value")["value"].to_pylist()
@@ -78,18 +85,32 @@ class DuckReads:
                     raise Misconfigured(f"DuckDB's {name} is {found}: open the database with {value}, reads rely on it")
 
     @contextmanager
-    def snapshot(self, tables: Mapping[str, pa.Table] | None = None) -> Iterator[Snapshot]:
+    def snapshot(self, tables: Mapping[str, pa.Table] | None = None, read_id: str = "") -> Iterator[Snapshot]:
         """Give several queries the same moment of the database, and `tables` under their names.
 
-        The whole block counts as one read, for the turn and for the time. Inside, only DuckDB's errors are translated.
+        The whole block counts as one read, for the turn and for the time. `read_id` is what `cancel` knows it by. Inside,
+        only DuckDB's errors are translated.
         """
-        with self._turn(), self._cursor() as cursor, _time_limit(cursor, self._config.read_timeout_s) as ended:
+        with self._cancels.listening(read_id) as cancelled, self._turn(cancelled), self._cursor() as cursor:
+            yield from self._within(cursor, tables or {}, cancelled)
+
+    def cancel(self, read_id: str) -> None:
+        """Stop a read, whether it waits, runs or has yet to come; one that ended stays as it was. Any thread."""
+        self._cancels.cancel(read_id)
+
+    def _within(
+        self, cursor: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.Table], cancelled: threading.Event
+    ) -> Iterator[Snapshot]:
+        cursor.execute(f"SET operator_memory_limit = '{self._config.read_memory}'")
+        with _time_limit(cursor, self._config.read_timeout_s, cancelled) as ended:
             try:
                 cursor.execute("BEGIN TRANSACTION READ ONLY")
-                for name, table in (tables or {}).items():
+                for name, table in tables.items():
                     cursor.register(name, table)
                 yield Snapshot(cursor)
             except (duckdb.Error, OSError) as error:  # an Arrow reader reports DuckDB's errors as OSError
+                if cancelled.is_set():
+                    raise RetryLater(_CANCELLED) from None
                 if ended.is_set():
                     raise self._too_long() from None
                 raise _translated(error) from error
@@ -106,14 +127,19 @@ class DuckReads:
             return snapshot.bounded(statement, (), max_rows=self._config.max_result_rows, max_bytes=MAX_RESULT_BYTES)
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        limit = self._config.read_timeout_s
-        if not self._turns.acquire(timeout=limit):
-            raise RetryLater(
-                f"all {self._config.concurrent_reads} readers were busy for {limit} s: try again, "
-                "or raise offline_store.concurrent_reads",
-            )
+    def _turn(self, cancelled: threading.Event) -> Iterator[None]:
+        deadline = time.monotonic() + self._config.read_wait_s
+        while not self._turns.acquire(timeout=max(0, min(_LOOK_EVERY_S, deadline - time.monotonic()))):
+            if cancelled.is_set():
+                raise RetryLater(_CANCELLED)
+            if time.monotonic() >= deadline:
+                raise Busy(
+                    f"all {self._config.concurrent_reads} readers were busy for {self._config.read_wait_s:g} s: try again, "
+                    "or raise offline_store.concurrent_reads",
+                )
         try:
+            if cancelled.is_set():
+                raise RetryLater(_CANCELLED)
             yield
         finally:
             self._turns.release()
@@ -133,16 +159,49 @@ class DuckReads:
         )
 
 
+class _Cancels:
+    """Reads that may be cancelled, by id. A cancel may come before its read does."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reads: dict[str, threading.Event] = {}
+        self._early: deque[str] = deque(maxlen=_EARLY_CANCELS)
+
+    @contextmanager
+    def listening(self, read_id: str) -> Iterator[threading.Event]:
+        """Give a read the event that says that nobody wants it any more; without an id nobody ever says so."""
+        cancelled = threading.Event()
+        if not read_id:
+            yield cancelled
+            return
+        with self._lock:
+            self._reads[read_id] = cancelled
+            if read_id in self._early:
+                cancelled.set()
+        try:
+            yield cancelled
+        finally:
+            with self._lock:
+                del self._reads[read_id]
+
+    def cancel(self, read_id: str) -> None:
+        with self._lock:
+            if read_id in self._reads:
+                self._reads[read_id].set()
+            else:
+                self._early.append(read_id)
+
+
 @contextmanager
-def _time_limit(cursor: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[threading.Event]:
+def _time_limit(cursor: duckdb.DuckDBPyConnection, seconds: float, cancelled: threading.Event) -> Iterator[threading.Event]:
     done, ended = threading.Event(), threading.Event()
+    deadline = time.monotonic() + seconds
 
     def watch() -> None:
-        wait = seconds
-        while not done.wait(wait):
-            ended.set()
-            cursor.interrupt()
-            wait = _INTERRUPT_EVERY_S
+        while not done.wait(_INTERRUPT_EVERY_S):
+            if cancelled.is_set() or time.monotonic() >= deadline:
+                ended.set()
+                cursor.interrupt()
 
     watcher = threading.Thread(target=watch, name="read-time-limit", daemon=True)
     watcher.start()

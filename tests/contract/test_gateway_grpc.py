@@ -35,13 +35,15 @@ from cluster.dead_letters.selection import condition_of
 from cluster.errors import BadFile, Misconfigured, NotFound, OverLimit, RaytideError, Refused, RetryLater, Unreachable
 from cluster.gateway import convert, online
 from cluster.gateway.arrow import to_chunks
+from cluster.gateway.backend import Read
 from cluster.gateway.names import Names
 from cluster.gateway.server import SERVICES, GatewayServer
 from cluster.ingest.backfills import Backfill, BackfillPart, BackfillState
 from cluster.records import ROWS_SCHEMA
-from cluster.registry.catalog import Catalog, build
+from cluster.registry.catalog import Catalog, FeatureSpec, build
 from cluster.registry.definitions import Entity, FeatureService, FeatureView, Field, Long, StreamSource
 from cluster.resets import ResetAnswer, ResetRequest
+from cluster.serving.asof import Terms
 from cluster.status import (
     Endpoints,
     LimiterReport,
@@ -249,6 +251,9 @@ class Twin:
         self.gate.set()
         self.entered = threading.Semaphore(0)
         self.asked: Any = {}
+        self.waits_for_cancel = False
+        self.cancelled: list[str] = []
+        self.stopped = threading.Event()
         self.table = pa.table({"n": [1]})
         self.in_force = CATALOG
 
@@ -267,12 +272,28 @@ class Twin:
     def query(self, _sql: str, _parameters: Sequence[Any] = ()) -> pa.Table:
         return self.table
 
-    def historical(
-        self, entity_rows: pa.Table, references: Sequence[str], known_at_us: int | None, *, full_names: bool
-    ) -> pa.Table:
+    def catalog_of(self, version: int, /) -> Catalog:
+        if version not in {0, 7}:
+            raise NotFound(f"there is no registry version {version}")
+        return CATALOG
+
+    def cancel_historical(self, read_id: str, /) -> None:
+        self.cancelled.append(read_id)
+
+    def historical(self, entity_rows: pa.Table, specs: Sequence[FeatureSpec], terms: Terms, read: Read) -> pa.Table:
         if "event_timestamp" not in entity_rows.column_names:
             raise Refused("column event_timestamp is missing: add each row's time")
-        self.asked = {"references": list(references), "known_at": known_at_us, "full_names": full_names}
+        self.asked = {
+            "references": [f"{spec.view}:{spec.name}" for spec in specs],
+            "known_at": terms.known_at_us,
+            "full_names": terms.full_names,
+        }
+        if self.waits_for_cancel:
+            self.entered.release()
+            while not self.cancelled:
+                time.sleep(0.01)
+            assert self.cancelled == [read.read_id]
+            self.stopped.set()
         return entity_rows.append_column("user_age", pa.array(np.arange(entity_rows.num_rows, dtype=np.float64)))
 
     def status(self) -> StatusReport:
@@ -558,6 +579,25 @@ def test_more_historical_rows_than_allowed_are_refused_by_number(twin: Twin) -> 
     for address in _serving(twin, GatewayConfig(port=0, max_historical_rows=2)):
         with RaytideClient(address) as client, pytest.raises(OverLimit, match="entity_rows: more than 2 rows"):
             client.get_historical_features(MIXED, ["user_age"])
+
+
+def test_more_historical_bytes_than_allowed_are_refused_by_number(twin: Twin) -> None:
+    for address in _serving(twin, GatewayConfig(port=0, max_historical_bytes=2)):
+        with RaytideClient(address) as client, pytest.raises(OverLimit, match="entity_rows: more than 2 bytes"):
+            client.get_historical_features(MIXED, ["user_age"])
+
+
+def test_a_historical_read_ends_when_its_client_goes_away(twin: Twin, channel: grpc.Channel) -> None:
+    twin.waits_for_cancel = True
+    call = features_pb2_grpc.FeatureServiceStub(channel).GetHistoricalFeatures(_historical(HEADER, ROWS), timeout=60)
+    assert twin.entered.acquire(timeout=20)
+    call.cancel()
+    assert twin.stopped.wait(20)
+
+
+def test_an_unknown_registry_version_is_said(client: RaytideClient) -> None:
+    with pytest.raises(NotFound, match="registry_version: there is no registry version 99"):
+        client.get_historical_features(MIXED, ["user_age"], registry_version=99)
 
 
 # ---- files

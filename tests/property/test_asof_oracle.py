@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cluster.config import OfflineStoreConfig
 from cluster.registry.catalog import FeatureSpec
-from cluster.serving.asof import point_in_time
+from cluster.serving.asof import Terms, point_in_time
 from cluster.stores.duckdb_database import DuckDatabase
 from cluster.stores.duckdb_reads import DuckReads
 
@@ -116,7 +116,7 @@ def check(database: DuckDatabase, history: list[Row], questions: list[Asked], kn
         },
     )
 
-    joined = point_in_time(DuckReads(database, OfflineStoreConfig()), entity_rows, SPECS, known_at_us=known_at)
+    joined = point_in_time(DuckReads(database, OfflineStoreConfig()), entity_rows, SPECS, Terms(known_at_us=known_at))
 
     assert joined.select(entity_rows.column_names) == entity_rows
     for spec in SPECS:
@@ -135,6 +135,34 @@ def test_joins_are_what_a_loop_finds(
     database: DuckDatabase, history: list[Row], questions: list[Asked], known_at: int | None
 ) -> None:
     check(database, history, questions, known_at)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows, asked, st.lists(st.one_of(st.none(), st.integers(0, 20)), min_size=30, max_size=30))
+@example([Row("1", "plain", 5, 9, 0, 1, 1.0), Row("1", "plain", 5, 8, 1, 1, None)], [Asked("1", None, 7)] * 3, [7, 8, 9])
+def test_each_row_may_have_its_own_limit_of_what_was_known(
+    database: DuckDatabase, history: list[Row], questions: list[Asked], limits: list[int | None]
+) -> None:
+    store(database, history)
+    limits = limits[: len(questions)]
+    entity_rows = pa.table(
+        {
+            "user": pa.array([q.user for q in questions], pa.string()),
+            "shop": pa.array([q.shop for q in questions], pa.int32()),
+            "event_timestamp": pa.array([q.time for q in questions], pa.timestamp("us")),
+            "seen": pa.array(limits, pa.timestamp("us")),
+        },
+    )
+    reads = DuckReads(database, OfflineStoreConfig())
+    joined = point_in_time(reads, entity_rows, SPECS, Terms(known_at_column="seen"))
+    assert joined.select(entity_rows.column_names) == entity_rows
+    for spec in SPECS:
+        keys = [q.user if spec.join_key == "user" else (None if q.shop is None else str(q.shop)) for q in questions]
+        wanted = [
+            None if limit is None else expected(history, spec, key, q.time, limit)
+            for key, q, limit in zip(keys, questions, limits, strict=True)
+        ]
+        assert joined[spec.name].to_pylist() == wanted, spec.name
 
 
 @pytest.mark.parametrize("seed", range(3))

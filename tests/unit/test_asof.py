@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ import pytest
 from cluster.config import OfflineStoreConfig
 from cluster.errors import Refused
 from cluster.registry.catalog import FeatureSpec
-from cluster.serving.asof import point_in_time
+from cluster.serving.asof import Terms, point_in_time
 from cluster.stores.duckdb_database import DuckDatabase
 from cluster.stores.duckdb_reads import DuckReads
 
@@ -110,12 +111,12 @@ def test_several_entities_in_one_question(reads: DuckReads) -> None:
 
 def test_what_arrived_later_is_hidden(reads: DuckReads) -> None:
     arrival = int(datetime(2026, 5, 1, 12, 0, 1, tzinfo=UTC).timestamp()) * 1_000_000
-    assert point_in_time(reads, _rows([NOON]), [CLICKS], known_at_us=arrival)["clicks"].to_pylist() == [2.0]
-    assert point_in_time(reads, _rows([NOON]), [CLICKS], known_at_us=arrival - 1)["clicks"].to_pylist() == [1.0]
+    assert point_in_time(reads, _rows([NOON]), [CLICKS], Terms(known_at_us=arrival))["clicks"].to_pylist() == [2.0]
+    assert point_in_time(reads, _rows([NOON]), [CLICKS], Terms(known_at_us=arrival - 1))["clicks"].to_pylist() == [1.0]
 
 
 def test_full_names_and_repeated_features(reads: DuckReads) -> None:
-    joined = point_in_time(reads, _rows([NOON], clicks=[0]), [CLICKS, AGE, CLICKS], full_names=True)
+    joined = point_in_time(reads, _rows([NOON], clicks=[0]), [CLICKS, AGE, CLICKS], Terms(full_names=True))
     assert joined.column_names == ["user_id", "event_timestamp", "clicks", "activity__clicks", "profile__age"]
 
 
@@ -154,3 +155,24 @@ def test_values_are_not_in_messages(reads: DuckReads) -> None:
     with pytest.raises(Refused) as refused:
         point_in_time(reads, _rows(["a secret"]), [CLICKS])
     assert "secret" not in str(refused.value)
+
+
+def test_versions_take_what_their_definitions_computed(tmp_path: Path) -> None:
+    config = OfflineStoreConfig(path=str(tmp_path / "f.duckdb"))
+    database = DuckDatabase(config)
+    with database.cursor() as cursor:
+        for source, version in ((1, 1), (2, 2)):
+            cursor.execute(
+                "INSERT INTO sources VALUES (?, 'stream', 't', 0, NULL, ?, now()::TIMESTAMP, 0, NULL)", [source, version]
+            )
+        at = "TIMESTAMP '2026-05-01 11:00:00'"
+        cursor.execute(f"INSERT INTO features VALUES ('7', 'clicks', 20, {at}, {at}, 2, 0)")
+        cursor.execute(f"INSERT INTO superseded VALUES ('7', 'clicks', 10, {at}, {at}, 1, 0, 2, {at})")
+    reads = DuckReads(database, config)
+    asked: tuple[dict[str, list[int]] | None, ...] = (None, {"clicks": [1]}, {"clicks": [2]}, {"clicks": []})
+    found = {
+        str(versions): point_in_time(reads, _rows([NOON]), [CLICKS], Terms(versions=versions))["clicks"].to_pylist()
+        for versions in asked
+    }
+    database.close()
+    assert list(found.values()) == [[20.0], [10.0], [20.0], [None]]

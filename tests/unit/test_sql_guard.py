@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from cluster.config import OfflineStoreConfig
-from cluster.errors import Misconfigured, Refused, RetryLater
+from cluster.errors import Busy, Misconfigured, Refused, RetryLater
 from cluster.stores import duckdb_reads
 from cluster.stores.duckdb_database import DuckDatabase
 from cluster.stores.duckdb_guard import MAX_CHARACTERS
@@ -255,7 +255,7 @@ def test_a_long_read_is_stopped_and_the_next_one_works(folder: Path, database: D
 
 
 def test_reads_wait_for_their_turn_but_not_for_ever(folder: Path, database: DuckDatabase) -> None:
-    reads = DuckReads(database, _config(folder, read_timeout_s=1, concurrent_reads=1))
+    reads = DuckReads(database, _config(folder, read_wait_s=1, concurrent_reads=1))
     inside, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -266,7 +266,7 @@ def test_reads_wait_for_their_turn_but_not_for_ever(folder: Path, database: Duck
     holder = threading.Thread(target=hold)
     holder.start()
     assert inside.wait(30)
-    with pytest.raises(RetryLater, match="all 1 readers were busy"):
+    with pytest.raises(Busy, match="all 1 readers were busy"):
         reads.sql("SELECT 1")
     leave.set()
     holder.join(30)
@@ -282,3 +282,33 @@ def test_parameters_and_snapshots(reads: DuckReads, database: DuckDatabase) -> N
             writer.execute("INSERT INTO sources VALUES (9, 'stream', 't', 0, NULL, 1, now()::TIMESTAMP, 0, NULL)")
         assert snapshot.query("FROM sources WHERE source_id = ?", [9]).num_rows == 0, "a snapshot does not move"
     assert reads.query("FROM sources WHERE source_id = ?", [9]).num_rows == 1
+
+
+def test_a_cancelled_read_really_ends(folder: Path, database: DuckDatabase) -> None:
+    reads = DuckReads(database, _config(folder))
+    endless = "SELECT count(*) AS n FROM range(100_000_000) a, range(100_000) b WHERE a.range * b.range = 7"
+    inside, ended = threading.Event(), threading.Event()
+    said: list[str] = []
+
+    def read() -> None:
+        try:
+            with reads.snapshot({}, "r1") as snapshot:
+                inside.set()
+                snapshot.query(endless)
+        except RetryLater as error:
+            said.append(str(error))
+        ended.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert inside.wait(30)
+    reads.cancel("r1")
+    assert ended.wait(30)
+    reader.join(30)
+    assert "cancelled" in said[0]
+
+
+def test_a_cancel_may_come_before_its_read(reads: DuckReads) -> None:
+    reads.cancel("early")
+    with pytest.raises(RetryLater, match="cancelled"), reads.snapshot({}, "early"):
+        raise AssertionError

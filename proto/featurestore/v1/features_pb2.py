@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66\x65\x61turestore/v1/features.proto\x12\x0f\x66\x65\x61turestore.v1\"Y\n\x18GetOnlineFeaturesRequest\x12\x10\n\x08\x66\x65\x61tures\x18\x01 \x03(\t\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x02 \x01(\t\x12\x12\n\nentity_ids\x18\x03 \x03(\t\"\x7f\n\rFeatureVector\x12\x0e\n\x06values\x18\x01 \x03(\x01\x12\x30\n\x08statuses\x18\x02 \x03(\x0e\x32\x1e.featurestore.v1.FeatureStatus\x12\x1b\n\x13\x65vent_timestamps_us\x18\x03 \x03(\x03\x12\x0f\n\x07\x61ges_us\x18\x04 \x03(\x03\"}\n\x19GetOnlineFeaturesResponse\x12\x15\n\rfeature_names\x18\x01 \x03(\t\x12/\n\x07vectors\x18\x02 \x03(\x0b\x32\x1e.featurestore.v1.FeatureVector\x12\x18\n\x10registry_version\x18\x03 \x01(\x05\"\x8e\x01\n\x1bGetHistoricalFeaturesHeader\x12\x10\n\x08\x66\x65\x61tures\x18\x01 \x03(\t\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x02 \x01(\t\x12\x18\n\x0bknown_at_us\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\x12\x66ull_feature_names\x18\x04 \x01(\x08\x42\x0e\n\x0c_known_at_us\"}\n\x1cGetHistoricalFeaturesRequest\x12>\n\x06header\x18\x01 \x01(\x0b\x32,.featurestore.v1.GetHistoricalFeaturesHeaderH\x00\x12\x15\n\x0b\x65ntity_rows\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\".\n\x1dGetHistoricalFeaturesResponse\x12\r\n\x05\x61rrow\x18\x01 \x01(\x0c*\xac\x01\n\rFeatureStatus\x12\x1e\n\x1a\x46\x45\x41TURE_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x45\x41TURE_STATUS_PRESENT\x10\x01\x12\x1d\n\x19\x46\x45\x41TURE_STATUS_NULL_VALUE\x10\x02\x12\x1c\n\x18\x46\x45\x41TURE_STATUS_NOT_FOUND\x10\x03\x12\"\n\x1e\x46\x45\x41TURE_STATUS_OUTSIDE_MAX_AGE\x10\x04\x32\xf8\x01\n\x0e\x46\x65\x61tureService\x12j\n\x11GetOnlineFeatures\x12).featurestore.v1.GetOnlineFeaturesRequest\x1a*.featurestore.v1.GetOnlineFeaturesResponse\x12z\n\x15GetHistoricalFeatures\x12-.featurestore.v1.GetHistoricalFeaturesRequest\x1a..featurestore.v1.GetHistoricalFeaturesResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x66\x65\x61turestore/v1/features.proto\x12\x0f\x66\x65\x61turestore.v1\"Y\n\x18GetOnlineFeaturesRequest\x12\x10\n\x08\x66\x65\x61tures\x18\x01 \x03(\t\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x02 \x01(\t\x12\x12\n\nentity_ids\x18\x03 \x03(\t\"\x7f\n\rFeatureVector\x12\x0e\n\x06values\x18\x01 \x03(\x01\x12\x30\n\x08statuses\x18\x02 \x03(\x0e\x32\x1e.featurestore.v1.FeatureStatus\x12\x1b\n\x13\x65vent_timestamps_us\x18\x03 \x03(\x03\x12\x0f\n\x07\x61ges_us\x18\x04 \x03(\x03\"}\n\x19GetOnlineFeaturesResponse\x12\x15\n\rfeature_names\x18\x01 \x03(\t\x12/\n\x07vectors\x18\x02 \x03(\x0b\x32\x1e.featurestore.v1.FeatureVector\x12\x18\n\x10registry_version\x18\x03 \x01(\x05\"\xc1\x01\n\x1bGetHistoricalFeaturesHeader\x12\x10\n\x08\x66\x65\x61tures\x18\x01 \x03(\t\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x02 \x01(\t\x12\x18\n\x0bknown_at_us\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x1a\n\x12\x66ull_feature_names\x18\x04 \x01(\x08\x12\x17\n\x0fknown_at_column\x18\x05 \x01(\t\x12\x18\n\x10registry_version\x18\x06 \x01(\x05\x42\x0e\n\x0c_known_at_us\"}\n\x1cGetHistoricalFeaturesRequest\x12>\n\x06header\x18\x01 \x01(\x0b\x32,.featurestore.v1.GetHistoricalFeaturesHeaderH\x00\x12\x15\n\x0b\x65ntity_rows\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\".\n\x1dGetHistoricalFeaturesResponse\x12\r\n\x05\x61rrow\x18\x01 \x01(\x0c*\xac\x01\n\rFeatureStatus\x12\x1e\n\x1a\x46\x45\x41TURE_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x45\x41TURE_STATUS_PRESENT\x10\x01\x12\x1d\n\x19\x46\x45\x41TURE_STATUS_NULL_VALUE\x10\x02\x12\x1c\n\x18\x46\x45\x41TURE_STATUS_NOT_FOUND\x10\x03\x12\"\n\x1e\x46\x45\x41TURE_STATUS_OUTSIDE_MAX_AGE\x10\x04\x32\xf8\x01\n\x0e\x46\x65\x61tureService\x12j\n\x11GetOnlineFeatures\x12).featurestore.v1.GetOnlineFeaturesRequest\x1a*.featurestore.v1.GetOnlineFeaturesResponse\x12z\n\x15GetHistoricalFeatures\x12-.featurestore.v1.GetHistoricalFeaturesRequest\x1a..featurestore.v1.GetHistoricalFeaturesResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'featurestore.v1.features_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FEATURESTATUS']._serialized_start=719
-  _globals['_FEATURESTATUS']._serialized_end=891
+  _globals['_FEATURESTATUS']._serialized_start=770
+  _globals['_FEATURESTATUS']._serialized_end=942
   _globals['_GETONLINEFEATURESREQUEST']._serialized_start=51
   _globals['_GETONLINEFEATURESREQUEST']._serialized_end=140
   _globals['_FEATUREVECTOR']._serialized_start=142
@@ -40,11 +40,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETONLINEFEATURESRESPONSE']._serialized_start=271
   _globals['_GETONLINEFEATURESRESPONSE']._serialized_end=396
   _globals['_GETHISTORICALFEATURESHEADER']._serialized_start=399
-  _globals['_GETHISTORICALFEATURESHEADER']._serialized_end=541
-  _globals['_GETHISTORICALFEATURESREQUEST']._serialized_start=543
-  _globals['_GETHISTORICALFEATURESREQUEST']._serialized_end=668
-  _globals['_GETHISTORICALFEATURESRESPONSE']._serialized_start=670
-  _globals['_GETHISTORICALFEATURESRESPONSE']._serialized_end=716
-  _globals['_FEATURESERVICE']._serialized_start=894
-  _globals['_FEATURESERVICE']._serialized_end=1142
+  _globals['_GETHISTORICALFEATURESHEADER']._serialized_end=592
+  _globals['_GETHISTORICALFEATURESREQUEST']._serialized_start=594
+  _globals['_GETHISTORICALFEATURESREQUEST']._serialized_end=719
+  _globals['_GETHISTORICALFEATURESRESPONSE']._serialized_start=721
+  _globals['_GETHISTORICALFEATURESRESPONSE']._serialized_end=767
+  _globals['_FEATURESERVICE']._serialized_start=945
+  _globals['_FEATURESERVICE']._serialized_end=1193
 # @@protoc_insertion_point(module_scope)

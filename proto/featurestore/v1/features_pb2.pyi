@@ -53,16 +53,20 @@ class GetOnlineFeaturesResponse(_message.Message):
     def __init__(self, feature_names: _Optional[_Iterable[str]] = ..., vectors: _Optional[_Iterable[_Union[FeatureVector, _Mapping]]] = ..., registry_version: _Optional[int] = ...) -> None: ...
 
 class GetHistoricalFeaturesHeader(_message.Message):
-    __slots__ = ("features", "feature_service", "known_at_us", "full_feature_names")
+    __slots__ = ("features", "feature_service", "known_at_us", "full_feature_names", "known_at_column", "registry_version")
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     FEATURE_SERVICE_FIELD_NUMBER: _ClassVar[int]
     KNOWN_AT_US_FIELD_NUMBER: _ClassVar[int]
     FULL_FEATURE_NAMES_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_AT_COLUMN_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_VERSION_FIELD_NUMBER: _ClassVar[int]
     features: _containers.RepeatedScalarFieldContainer[str]
     feature_service: str
     known_at_us: int
     full_feature_names: bool
-    def __init__(self, features: _Optional[_Iterable[str]] = ..., feature_service: _Optional[str] = ..., known_at_us: _Optional[int] = ..., full_feature_names: _Optional[bool] = ...) -> None: ...
+    known_at_column: str
+    registry_version: int
+    def __init__(self, features: _Optional[_Iterable[str]] = ..., feature_service: _Optional[str] = ..., known_at_us: _Optional[int] = ..., full_feature_names: _Optional[bool] = ..., known_at_column: _Optional[str] = ..., registry_version: _Optional[int] = ...) -> None: ...
 
 class GetHistoricalFeaturesRequest(_message.Message):
     __slots__ = ("header", "entity_rows")

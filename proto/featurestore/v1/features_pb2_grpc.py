@@ -66,6 +66,10 @@ class FeatureServiceServicer:
 
         The client sends a header, then the bytes of one Arrow IPC stream in chunks, and closes its side. The answer is an
         Arrow IPC stream in chunks too: the same rows in the same order, with one column for each feature.
+
+        INVALID_ARGUMENT for rows or names that cannot be joined, NOT_FOUND for an unknown feature, service or registry version,
+        RESOURCE_EXHAUSTED for more rows or bytes than allowed, and when too many read at once: then again in a while. A read
+        whose client goes away is stopped.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,6 +44,10 @@ class FeatureServiceStub:
 
     The client sends a header, then the bytes of one Arrow IPC stream in chunks, and closes its side. The answer is an
     Arrow IPC stream in chunks too: the same rows in the same order, with one column for each feature.
+
+    INVALID_ARGUMENT for rows or names that cannot be joined, NOT_FOUND for an unknown feature, service or registry version,
+    RESOURCE_EXHAUSTED for more rows or bytes than allowed, and when too many read at once: then again in a while. A read
+    whose client goes away is stopped.
     """
 
 @_typing.type_check_only
@@ -62,6 +66,10 @@ class FeatureServiceAsyncStub(FeatureServiceStub):
 
     The client sends a header, then the bytes of one Arrow IPC stream in chunks, and closes its side. The answer is an
     Arrow IPC stream in chunks too: the same rows in the same order, with one column for each feature.
+
+    INVALID_ARGUMENT for rows or names that cannot be joined, NOT_FOUND for an unknown feature, service or registry version,
+    RESOURCE_EXHAUSTED for more rows or bytes than allowed, and when too many read at once: then again in a while. A read
+    whose client goes away is stopped.
     """
 
 class FeatureServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -89,6 +97,10 @@ class FeatureServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The client sends a header, then the bytes of one Arrow IPC stream in chunks, and closes its side. The answer is an
         Arrow IPC stream in chunks too: the same rows in the same order, with one column for each feature.
+
+        INVALID_ARGUMENT for rows or names that cannot be joined, NOT_FOUND for an unknown feature, service or registry version,
+        RESOURCE_EXHAUSTED for more rows or bytes than allowed, and when too many read at once: then again in a while. A read
+        whose client goes away is stopped.
         """
 
 def add_FeatureServiceServicer_to_server(servicer: FeatureServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
