@@ -177,7 +177,7 @@ def test_where_no_app_was_started_the_folder_is_read(monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(DEMO)
     assert "fraud_v1" in run("services", "list")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(Misconfigured, match="run where feature_store.yaml is, or name its folder with --project"):
+    with pytest.raises(Misconfigured, match=r"run where feature_store\.yaml is, or name its folder with --project"):
         run("services", "list")
     with pytest.raises(Unreachable, match="no app runs in"):
         run("lineage", "total", "--entity", "u")
