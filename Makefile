@@ -41,7 +41,7 @@ check: $(READY) ## format, lint, types, protos
 	@for f in $$(cd .raytide/proto-check && find . -name '*_pb2*'); do diff -q "proto/$$f" ".raytide/proto-check/$$f" || { echo "generated code is stale: make proto"; exit 1; }; done
 
 test: $(READY) ## unit, property, contract, ray and stack tests, and a short version of the fault matrix
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long" --durations=15
 
 long: $(READY) ## the tests that wait for deadlines, half a minute or more each
 	$(BIN)/python -m pytest -m long

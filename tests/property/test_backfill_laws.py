@@ -93,7 +93,7 @@ def check(world: BackfillWorld, oracle: Oracle) -> None:
 
 
 @given(rounds, st.permutations(range(TIMES)))
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 def test_reads_are_of_the_new_version_where_it_was_backfilled_and_else_of_the_old(
     history: list[tuple[Any, Any, bool]], order: list[int]
 ) -> None:

@@ -189,7 +189,9 @@ def test_a_client_that_leaves_stops_it(world: BackfillWorld) -> None:
     """Over gRPC, where a call that is broken off is noticed at the next word."""
     world.before = lambda method: time.sleep(0.5) if method == "commit_backfill" else None
     service = world.service()
-    server = GatewayServer(GatewayConfig(port=0), cast("Backend", SimpleNamespace(backfills=service)))
+    server = GatewayServer(
+        GatewayConfig(port=0), cast("Backend", SimpleNamespace(backfills=service, catalog=lambda: world.catalog))
+    )
     server.start()
     try:
         with RaytideClient(f"127.0.0.1:{server.port}") as client:
