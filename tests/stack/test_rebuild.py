@@ -20,7 +20,8 @@ from kafka import KafkaProducer
 from cluster.rebuild import FULL
 from tests.stack.conftest import RunningApp
 
-pytestmark = [pytest.mark.stack, pytest.mark.fault, pytest.mark.timeout(300)]
+#: The fault matrix empties Redis too, and its short version runs with the other tests.
+pytestmark = [pytest.mark.stack, pytest.mark.fault, pytest.mark.timeout(300), pytest.mark.long]
 
 TOPIC = "raytide.features"
 SECONDS = 90.0
