@@ -54,11 +54,15 @@ def bearer(token: Callable[[], str] | None) -> list[tuple[str, str]]:
 
 def _check_token_is_hidden(address: str, access: ClientConfig) -> None:
     has_token = bool(access.token or access.token_file)
-    if has_token and not credentials(access) and not access.plaintext_token and not is_loopback(address.rpartition(":")[0]):
+    if has_token and not _encrypts(access) and not access.plaintext_token and not is_loopback(address.rpartition(":")[0]):
         raise Misconfigured(
             f"the token would travel to {address} in clear text: set client.ca, or client.tls: true for a certificate of a "
             "usual authority; or, where the network itself is protected, client.plaintext_token: true"
         )
+
+
+def _encrypts(access: ClientConfig) -> bool:
+    return bool(access.tls or access.ca or access.cert)
 
 
 def _options(access: ClientConfig) -> tuple[tuple[str, Any], ...]:
@@ -69,7 +73,7 @@ def credentials(access: ClientConfig) -> grpc.ChannelCredentials | None:
     """Return what makes a channel speak TLS; None when nothing asks for it."""
     if bool(access.cert) != bool(access.key):
         raise Misconfigured("client.cert and client.key belong together: set both, or neither")
-    if not (access.tls or access.ca or access.cert):
+    if not _encrypts(access):
         return None
     return grpc.ssl_channel_credentials(
         root_certificates=read_file(Path(access.ca), "client.ca") if access.ca else None,

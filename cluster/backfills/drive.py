@@ -33,6 +33,7 @@ from cluster.verify.report import Reads
 PATIENCE_SECONDS = 60.0
 TELL_SECONDS = 1.0
 SHARES_AT_ONCE = 4
+FEWER_ROWS = "its kept file has fewer rows than came in: upload it again as a corrected file"
 
 
 class History(BackfillStore, Reads, Protocol):
@@ -121,6 +122,7 @@ class Drive:
         online = self._tools.online if self._catalog.views[self._opened.view].online else None
         share = Share(Ports(self._tools.history, online), self._opened, key)
         if share.part.next < share.part.end:
+            self.unread.setdefault(key.upload_id, FEWER_ROWS)
             share.pass_over(share.part.end)
 
     def _now(self) -> Backfill:

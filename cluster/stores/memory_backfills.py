@@ -128,9 +128,8 @@ class MemoryBackfills:
     def _of(self, known: Backfill, part: BackfillPart) -> Iterator[tuple[Origin, Row]]:
         """Yield the view's rows of a share's records, however they came in."""
         for origin, row in self.rows():
-            if (PartKey.of(origin), origin.incarnation) == (part.key, part.incarnation) and row[
-                "feature_name"
-            ] in known.features:
+            is_here = (PartKey.of(origin), origin.incarnation) == (part.key, part.incarnation)
+            if is_here and row["feature_name"] in known.features:
                 yield origin, row
 
     def _all_rows(self) -> Iterator[tuple[Origin, Row]]:

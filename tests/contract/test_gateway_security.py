@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import socket
@@ -20,6 +21,7 @@ from pydantic import SecretStr
 
 from cluster.config import ClientConfig, GatewayConfig
 from cluster.errors import Forbidden, Misconfigured, Unauthenticated, Unreachable
+from raytide import AsyncFeatureStore, FeatureStore
 from raytide.client import RaytideClient
 from tests.certificates import Authority, Pair
 from tests.guarded_gateway import ADMIN, READER, WRITER, age_of, one_of_each, serving, tokens_file
@@ -162,6 +164,29 @@ def test_tls_with_a_token(tmp_path: Path) -> None:
             assert age_of(client) == ["NOT_FOUND"]
         with RaytideClient(address, access=ClientConfig(ca=str(authority.ca))) as client, pytest.raises(Unauthenticated):
             age_of(client)
+
+
+def test_stores_in_feasts_words_take_certificates_and_tokens_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path)
+    config = tls(authority.sign("gateway")).model_copy(update={"tokens": one_of_each(tmp_path)})
+
+    async def later(address: str) -> dict[str, list[Any]]:
+        async with AsyncFeatureStore(address) as store:
+            return (await store.get_online_features(["profile:age"], [{"user_id": "1"}])).to_dict()
+
+    with serving(config) as address:
+        with pytest.raises(Unreachable):
+            asyncio.run(later(address))
+        monkeypatch.setenv("RAYTIDE_CLIENT__CA", str(authority.ca))
+        with pytest.raises(Unauthenticated):
+            asyncio.run(later(address))
+        monkeypatch.setenv("RAYTIDE_CLIENT__TOKEN", READER)
+        answer = {"user_id": ["1"], "age": [None]}
+        assert asyncio.run(later(address)) == answer
+        with FeatureStore(address) as store:
+            assert store.get_online_features(["profile:age"], [{"user_id": "1"}]).to_dict() == answer
 
 
 @pytest.mark.parametrize("kind", ["plain", "stranger", "expired", "other name"])

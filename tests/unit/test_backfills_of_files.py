@@ -13,6 +13,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 import pytest
 
+from cluster.backfills.drive import FEWER_ROWS
 from cluster.backfills.plan import NOT_DONE, NOT_KEPT
 from cluster.backfills.service import CAME_LATER, GATEWAY_ENDED
 from cluster.ingest.backfills import BackfillState, PartKey
@@ -175,6 +176,16 @@ def test_a_file_that_is_removed_before_it_is_read_is_told_at_the_end(world: Back
     assert (left.place, left.records, last.backfill.state) == (f"upload {upload_id}", 4, BackfillState.DONE)
     assert "not kept here any more" in left.why
     assert (world.of_file(upload_id)[1], world.of_file(other)[1]) == (old(1)[1], new(1)[1])
+    world.check()
+
+
+def test_a_kept_file_that_lost_its_end_is_told(world: BackfillWorld) -> None:
+    upload_id = world.upload(jsonl())
+    world.uploads.originals._spool.path(upload_id).write_bytes(jsonl(EVENTS[:5]))
+    world.catalog = definitions(2)
+    done = world.backfill()
+    assert [(left.place, left.records, left.why) for left in done.left] == [(f"upload {upload_id}", COUNT - 5, FEWER_ROWS)]
+    assert world.of_file(upload_id) == new(*range(5)) | old(*range(5, COUNT))
     world.check()
 
 
