@@ -2,7 +2,8 @@
 
 Raytide's clock runs from the client's first look at the file to DONE: checksums, gRPC on loopback, spool, validation, one
 transaction and the newest values in Redis. The bare statement reads the file where it lies, into an empty file with the same
-table. Both systems take each file in turn; Raytide's store grows from file to file.
+table. Both systems take each file in turn; Raytide's store grows from file to file. Last, Feast pushes some rows to its online
+and offline store, beside Raytide taking the same rows as a file: Feast does not take five million of them in one go.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import duckdb
 import numpy as np
@@ -28,7 +30,8 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from bench.drains import Job
+from bench import feast_environment
+from bench.drains import BENCH, Job, line, script
 from bench.measure import Usage, family, settle, watching
 from bench.raytide_drain import running_app
 from cluster.stack import manager
@@ -94,6 +97,7 @@ def _options() -> argparse.Namespace:
         "--rounds", type=int, default=3, help="times each file is taken; the median counts (default %(default)s)"
     )
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=FORMATS, help="which formats")
+    parser.add_argument("--pushed", type=int, default=100_000, help="rows that Feast pushes, 0 for none (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser.parse_args()
 
@@ -113,6 +117,27 @@ def _run(options: argparse.Namespace, folder: Path) -> Iterator[Result]:
                 with watching(lambda: family(head)) as usage:
                     found = _upload(client, file, options.rows, f"{file.suffix}-{round_}")
                 yield _told(round_, found(usage))
+        feast = feast_environment.ensure(folder.parent / "bench-feast-venv") if options.pushed else None
+        for round_ in range(options.rounds if feast else 0):
+            file = _write(folder / f"pushed-{round_}.parquet", options.pushed, options.entities)
+            yield _told(round_, _pushed(Path(str(feast)), job, file, options.pushed))
+            with watching(lambda: family(head)) as usage:
+                found = _upload(client, file, options.pushed, file.name)
+            yield _told(round_, replace(found(usage), format="push"))
+
+
+def _pushed(python: Path, job: Job, file: Path, rows: int) -> Result:
+    """Push one feature's rows with Feast."""
+    folder = Path(tempfile.mkdtemp(prefix="feast-", dir=job.folder))
+    table = pq.read_table(file, columns=["entity_id", "value", "validated_at", "created_at"])
+    times = (table[name].cast(pa.timestamp("us", "UTC")) for name in ("validated_at", "created_at"))
+    pq.write_table(
+        pa.table([table["entity_id"], table["value"], *times], ["entity_id", "value", "event_timestamp", "created"]),
+        folder / "rows.parquet",
+    )
+    with script(python, BENCH / "files_feast.py", folder, urlsplit(job.redis_url).netloc, folder / "rows.parquet") as process:
+        seconds = float(line(process))
+    return Result("push", "feast", rows, file.stat().st_size, seconds, seconds, {})
 
 
 def _write(path: Path, rows: int, entities: int) -> Path:
@@ -195,7 +220,8 @@ def _print(results: list[Result]) -> None:
     table = Table(title=f"{os.cpu_count()} CPUs, {results[0].rows:,} rows", title_justify="left")
     for column in ("format", "MB", "DuckDB alone, s", "Raytide, s", "of it until durable, s", "ratio"):
         table.add_column(column, justify="left" if column == "format" else "right")
-    for kind in dict.fromkeys(result.format for result in results):
+    pushed = [result for result in results if result.format == "push"]
+    for kind in dict.fromkeys(result.format for result in results if result not in pushed):
         ours, bare = (_of(results, kind, system) for system in ("raytide", "duckdb"))
         seconds, committed, alone = _median(ours, "seconds"), _median(ours, "committed"), _median(bare, "seconds")
         figures = (
@@ -208,6 +234,9 @@ def _print(results: list[Result]) -> None:
         table.add_row(kind, *figures)
     console = Console(highlight=False)
     console.print(table)
+    if pushed:
+        feast, ours = (_median(_of(pushed, "push", system), "seconds") for system in ("feast", "raytide"))
+        console.print(f"{pushed[0].rows:,} rows: Feast's push {feast:.2f} s, Raytide {ours:.2f} s, ratio {feast / ours:.2f}")
     for kind in dict.fromkeys(result.format for result in results):
         console.print(f"peak MB, {kind}: {_of(results, kind, 'raytide')[-1].peak_rss_mb}")
 

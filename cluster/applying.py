@@ -14,9 +14,9 @@ import pyarrow as pa
 from actors.registry import RunningRegistry
 from cluster import lifecycle
 from cluster.config import Config
-from cluster.lifecycle import Running
 from cluster.registry import loader
 from cluster.registry.apply import Applied, Registry, put_in_force
+from cluster.running import Running
 from cluster.stores.duckdb import DuckStore
 from cluster.stores.duckdb_reads import DuckReads
 from cluster.stores.ports import Definitions

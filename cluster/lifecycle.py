@@ -5,11 +5,11 @@ Everything can be repeated: `up` over a running app starts only what is missing,
 
 from __future__ import annotations
 
-import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,62 +22,27 @@ from actors.limiter import Limiter
 from actors.registry import RunningRegistry
 from actors.supervisor import Supervisor
 from actors.writer import GROUPS, Writer
+from cluster import config as configuration
 from cluster import ray_head
 from cluster.app import App
 from cluster.config import STATE_FOLDER, Config, GatewayConfig, rooted
-from cluster.errors import RetryLater, Unreachable
+from cluster.errors import Misconfigured, RetryLater, Unreachable
 from cluster.preflight import check_gateway, check_redis, check_writable
 from cluster.ray_head import RayHead
 from cluster.registry import loader
 from cluster.registry.apply import put_in_force
 from cluster.registry.catalog import Catalog
+from cluster.running import APP_FILE, Running, alone
 from cluster.stack import manager as stack
-from cluster.stack.process import ProcessId, free_port, is_free
+from cluster.stack.process import ProcessId, alive, free_port, is_free, spawn, stop
 from cluster.stores.kafka_client import check_listening
 
-APP_FILE = "app.json"
 READY_SECONDS = 90.0
+KEEPER_SECONDS = 5.0
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """What `.raytide/app.json` remembers of a running app, for the CLI and for `down`."""
-
-    project: str
-    gateway: str
-    dashboard: str
-    ray_address: str
-    config: str
-    head: RayHead | None = None  # None on a Ray that is not ours
-    stack: bool = False  # whether `up` started the local Kafka and Valkey
-
-    @classmethod
-    def read(cls, folder: Path) -> Running | None:
-        """Return what is remembered under `folder`, or None."""
-        try:
-            content = json.loads((folder / STATE_FOLDER / APP_FILE).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        head = content.pop("head")
-        if head is None:
-            return cls(**content)
-        process = ProcessId(**head.pop("process"))
-        return cls(**content, head=RayHead(process=process, **head))
-
-    @property
-    def is_alive(self) -> bool:
-        """Return whether it may still run; of a Ray that is not ours only asking it would tell."""
-        return self.head is None or self.head.is_whole()
-
-    def write(self, folder: Path) -> None:
-        """Remember this under `folder`; there are no secrets in it."""
-        path = folder / STATE_FOLDER / APP_FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
-        fresh.replace(path)
+#: Returns, under its version, the catalog that the app computes with.
+Choose = Callable[[RunningRegistry], Catalog]
 
 
 def up(config: Config, project_folder: Path, folder: Path, say: Say) -> Running:
@@ -85,8 +50,25 @@ def up(config: Config, project_folder: Path, folder: Path, say: Say) -> Running:
 
     Raise Misconfigured for wrong definitions or an unwritable database, Unreachable when Kafka, Redis or Ray are away.
     """
-    config = rooted(config, folder)
     catalog = loader.load(config.project, project_folder / config.definitions)
+    with alone(folder, say):
+        return _start(config, project_folder, folder, lambda registry: _registered(registry, catalog), say)
+
+
+def again(folder: Path, say: Say) -> None:
+    """Start the app of `folder` if its Ray has ended, with the definitions in force; the project may hold others by now.
+
+    Called by the keeper. Raise what `up` raises.
+    """
+    with alone(folder, say):
+        known = Running.read(folder)
+        if known is not None and not known.is_alive:
+            project = Path(known.config)
+            _start(configuration.load(project), project, folder, _in_force, say)
+
+
+def _start(config: Config, project_folder: Path, folder: Path, choose: Choose, say: Say) -> Running:
+    config = rooted(config, folder)
     check_gateway(config.gateway)
     check_writable(folder / config.offline_store.path)
     known = Running.read(folder)
@@ -96,25 +78,28 @@ def up(config: Config, project_folder: Path, folder: Path, say: Say) -> Running:
     check_redis(redis_url, config.online_store)
     head = _ray(config, folder, known, say)
     address = head.address if head else config.ray.address
-    serving = known.gateway if known is not None and known.head == head else ""
-    running = Running(config.project, serving, "", address, str(project_folder), head, stack_is_ours)
+    keeper = known.keeper if known is not None else None
+    running = Running(config.project, "", "", address, str(project_folder), head, stack_is_ours, keeper)
+    if known is not None and known.head == head:
+        running = replace(running, gateway=known.gateway)
     running.write(folder)  # before the app: whatever happens from here on, `down` knows what to stop
     with connected(address, head) as dashboard:
         app = App(
-            config=config.model_copy(update={"gateway": _with_port(config.gateway, serving, say)}),
-            definitions=loader.to_bytes(catalog),
+            config=config.model_copy(update={"gateway": _with_port(config.gateway, running, known, say)}),
+            definitions=b"",  # the writer, which comes first, knows which are in force
             version=0,
             bootstrap=bootstrap,
             redis_url=redis_url,
             folder=str(folder.resolve()),
             dashboard=dashboard,
         )
-        running = replace(running, gateway=_start_actors(app, catalog, say), dashboard=dashboard)
+        running = replace(running, gateway=_start_actors(app, choose, say), dashboard=dashboard)
+    running = replace(running, keeper=_kept(running, folder))
     running.write(folder)
     return running
 
 
-def _start_actors(app: App, catalog: Catalog, say: Say) -> str:
+def _start_actors(app: App, choose: Choose, say: Say) -> str:
     """Start what is missing, in the order in which they need each other; return the gateway's address."""
     say("starting writer")
     # Pinned to this node: the file is on its disk.
@@ -122,15 +107,15 @@ def _start_actors(app: App, catalog: Catalog, say: Say) -> str:
     handles.ensure(Writer, handles.WRITER, app, groups=GROUPS, label_selector=here)
     _patiently(handles.WRITER, "snapshot")
     registry = RunningRegistry()
-    version = put_in_force(registry, catalog).version
-    app = replace(app, version=version)
+    catalog = choose(registry)
+    app = replace(app, definitions=loader.to_bytes(catalog), version=catalog.version)
     say("starting limiter")
     handles.ensure(Limiter, handles.LIMITER, app.config.workers)
     _patiently(handles.LIMITER, "snapshot")
     say("starting supervisor and partitions")
     handles.ensure(Supervisor, handles.SUPERVISOR, app, max_concurrency=8)
     _patiently(handles.SUPERVISOR, "partitions")
-    for sentence in registry.behind(version):
+    for sentence in registry.behind(catalog.version):
         say(sentence)
     say("starting gateway")
     name = handles.gateway_name(handles.node_name())
@@ -138,8 +123,31 @@ def _start_actors(app: App, catalog: Catalog, say: Say) -> str:
     return str(_patiently(name, "address"))
 
 
+def _registered(registry: RunningRegistry, catalog: Catalog) -> Catalog:
+    return catalog.registered_as(put_in_force(registry, catalog).version)
+
+
+def _in_force(registry: RunningRegistry) -> Catalog:
+    found = registry.in_force(0)
+    if found is None:
+        raise Misconfigured("no definitions are in force, because the app never came up: run `raytide up`")
+    return loader.from_bytes(found.definitions).registered_as(found.version)
+
+
+def _kept(running: Running, folder: Path) -> ProcessId | None:
+    """Return who starts the app again when its Ray ends; Ray itself cannot. On a Ray that is not ours there is nobody."""
+    if running.head is None or (running.keeper is not None and alive(running.keeper)):
+        return running.keeper
+    return spawn([sys.executable, "-m", "cluster.keeper"], folder, folder / STATE_FOLDER / "logs" / "keeper.log", {})
+
+
 def down(folder: Path, seconds: float, say: Say) -> list[str]:
     """Drain and stop the app of `folder`; return what was left undone after `seconds`, one sentence each."""
+    with alone(folder, say):
+        return _stop(folder, seconds, say)
+
+
+def _stop(folder: Path, seconds: float, say: Say) -> list[str]:
     running = Running.read(folder)
     if running is None:
         return []
@@ -154,20 +162,28 @@ def down(folder: Path, seconds: float, say: Say) -> list[str]:
         say("local stack")
         stack.down(folder / STATE_FOLDER)
     (folder / STATE_FOLDER / APP_FILE).unlink(missing_ok=True)
+    if running.keeper is not None:
+        stop([running.keeper], KEEPER_SECONDS)
     return left
 
 
-def _with_port(gateway: GatewayConfig, serving: str, say: Say) -> GatewayConfig:
+def _with_port(gateway: GatewayConfig, running: Running, known: Running | None, say: Say) -> GatewayConfig:
     """Return the section with a port that is free; settled here, so that a restart of the gateway keeps it.
 
-    `serving` is the address of a gateway that runs already and keeps its port.
+    One that runs already has its port, and one whose Ray ended gets the same again, because clients know it.
     """
-    if serving:
-        return gateway.model_copy(update={"port": int(serving.rpartition(":")[2])})
-    port = gateway.port if gateway.port and is_free(gateway.port) else free_port()
-    if gateway.port not in (0, port):
-        say(f"port {gateway.port} is taken: the gateway uses {port}")
+    if running.gateway:
+        return gateway.model_copy(update={"port": _port_of(running.gateway)})
+    wanted = [_port_of(known.gateway)] if known is not None and known.gateway else []
+    wanted += [gateway.port] if gateway.port else []
+    port = next((port for port in wanted if is_free(port)), None) or free_port()
+    if wanted and port != wanted[-1]:
+        say(f"port {wanted[-1]} is taken: the gateway uses {port}")
     return gateway.model_copy(update={"port": port})
+
+
+def _port_of(address: str) -> int:
+    return int(address.rpartition(":")[2])
 
 
 @contextmanager

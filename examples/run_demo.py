@@ -28,6 +28,7 @@ from rich.console import Console
 from cluster import config as configuration
 from cluster import lifecycle
 from cluster.errors import RaytideError
+from cluster.running import Running
 from cluster.stack import manager as stack
 from examples.demo_truth import FEATURES, ONLINE, Truth
 from generator import drive
@@ -96,7 +97,7 @@ def main() -> int:
     return 1
 
 
-def _demonstrate(client: RaytideClient, running: lifecycle.Running, seconds: float) -> dict[str, Any]:
+def _demonstrate(client: RaytideClient, running: Running, seconds: float) -> dict[str, Any]:
     truth, findings = Truth(), Findings()
     sent = _send(running, truth, seconds)
     out.rule("Verify, after the streams have caught up")
@@ -120,7 +121,7 @@ def _demonstrate(client: RaytideClient, running: lifecycle.Running, seconds: flo
     }
 
 
-def _send(running: lifecycle.Running, truth: Truth, seconds: float) -> list[Report]:
+def _send(running: Running, truth: Truth, seconds: float) -> list[Report]:
     """Send at the seed's pace with files, then a burst; tell `truth` what was acknowledged."""
     brokers = str(stack.status(FOLDER / configuration.STATE_FOLDER).bootstrap_servers)
     pace = replace(PROFILES["seed"], rate=20, orders=0.2, bad=0.01, late=0.05, duplicate=0.02, out_of_order=0.05, null=0.01)
@@ -235,7 +236,7 @@ def _progress() -> Callable[[Report], None]:
 
 
 @contextmanager
-def _running() -> Iterator[lifecycle.Running]:
+def _running() -> Iterator[Running]:
     """Give a fresh app of our own, and stop it whatever happens."""
     _stop()  # what a demo that was killed left behind
     shutil.rmtree(FOLDER, ignore_errors=True)

@@ -18,6 +18,7 @@ from cluster.registry.apply import Applied
 from cluster.registry.evolution import incompatible
 from cluster.registry.plan import Action, Change, compare
 from cluster.registry.versions import Query, description_of, in_force, versions
+from cluster.running import Running
 from raytide.cli_app import Project
 from raytide.cli_output import Json, connect, errors, output, print_json, print_table
 
@@ -96,7 +97,6 @@ def rollback(version: Number, project: Project = Path(), comment: Comment = "", 
 def reading(config: Config) -> Iterator[Query]:
     """Give a way to query the registry: the gateway of the app that runs in this folder, else its file."""
     from cluster import applying  # noqa: PLC0415 - as above
-    from cluster.lifecycle import Running  # noqa: PLC0415 - as above
 
     running = Running.read(Path.cwd())
     if running is not None and running.is_alive:

@@ -17,6 +17,9 @@ class NoRoom(RetryLater):
 
 
 _ROOM_CHECK_BYTES = 64 * 1024 * 1024
+#: After so many bytes they go to the disk. A whole file at once would hold up every commit of the writer beside it: a file
+#: system that orders data before metadata (ext4) makes the log's sync wait for all that was written elsewhere.
+_SYNC_BYTES = 8 * 1024 * 1024
 _READ_BYTES = 1024 * 1024
 
 
@@ -39,7 +42,7 @@ class Incoming:
         self._part, self._target, self._room, self._known = part, target, room, known
         self._file: BinaryIO = part.open("ab")
         self.received = self.since = self._file.tell()
-        self._unchecked = 0
+        self._unchecked = self._unsynced = 0
         found = known.pop(target.name, Known(0, hashlib.sha256()))
         self._hashed = found if found.received <= self.received else Known(0, hashlib.sha256())
         self._digest = self._hashed.digest
@@ -68,8 +71,11 @@ class Incoming:
         if self._unchecked >= _ROOM_CHECK_BYTES:
             self._room(0)
             self._unchecked = 0
+        self._unsynced += len(chunk)
         try:
             self._file.write(chunk)
+            if self._unsynced >= _SYNC_BYTES:
+                self._sync()
         except OSError as error:
             raise cannot_be_written(error) from error
         self._digest.update(chunk)
@@ -82,12 +88,16 @@ class Incoming:
         if self._digest.hexdigest() != sha256:
             raise BadFile("sha256: the bytes that arrived have another checksum: send the file again, from its start")
         try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            self._sync()
             self._file.close()
             self._part.rename(self._target)
         except OSError as error:
             raise cannot_be_written(error) from error
+
+    def _sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._unsynced = 0
 
     def close(self) -> None:
         """Keep what arrived for whoever goes on."""

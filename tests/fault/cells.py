@@ -25,6 +25,11 @@ class Cell:
     aim_s: float | None = None
     world: str = "one"
 
+    @property
+    def is_slow(self) -> bool:
+        """Return whether most of a round is waiting."""
+        return self.rounds < ACTOR_ROUNDS
+
 
 def _kill(victim: str, name: str, aim_s: float | None = None) -> Cell:
     return Cell(f"kill:{victim}", f"{victim}: SIGKILL at a random moment", kills.actor(name), aim_s=aim_s)
@@ -70,8 +75,8 @@ CELLS: tuple[Cell, ...] = (
     Cell("frozen:writer", "writer frozen until it is replaced", zombies.replaced_while_frozen("writer"), SLOW_ROUNDS),
     Cell("node:lost", "a Ray node lost (raylet SIGKILL)", nodes.node_lost, SLOW_ROUNDS, NODE_S, "two-nodes"),
     Cell("poison:burst", "3,000 bad records in a row: HALTED, then resumed", poison.burst, EXTRA_ROUNDS),
-    Cell("ray:raylet", "Ray's raylet killed, `raytide up` again", outages.ray_process("raylet/raylet"), EXTRA_ROUNDS),
-    Cell("ray:gcs", "Ray's control store killed, `raytide up` again", outages.ray_process("gcs_server"), EXTRA_ROUNDS),
+    Cell("ray:raylet", "Ray's raylet killed, with the node", outages.ray_process("raylet/raylet"), EXTRA_ROUNDS),
+    Cell("ray:gcs", "Ray's control store killed", outages.ray_process("gcs_server"), EXTRA_ROUNDS),
     Cell("app:killed", "every process of the app killed, started again", outages.app_killed, SLOW_ROUNDS),
     _outage("redis:killed", "Redis killed for 4 s, back empty", outages.redis_killed, 4, REDIS_S),
     _outage("redis:emptied", "Redis emptied while it runs", outages.redis_emptied, 0),

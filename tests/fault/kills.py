@@ -19,7 +19,7 @@ Fault = Callable[[World, random.Random, Traffic], float]
 LATEST_S = 0.5
 #: Which processes pass a point often; the others pass once a file.
 _OFTEN = {Point.POLLED, Point.TRANSFORMED, Point.ONLINE, Point.IN_TRANSACTION, Point.COMMITTED, Point.ANSWERED}
-_MOST_PASSES = {**dict.fromkeys(_OFTEN, 20), Point.PIECE_COMPUTED: 3, Point.PIECE_APPENDED: 3}
+_MOST_PASSES = {**dict.fromkeys(_OFTEN, 10), Point.PIECE_COMPUTED: 3, Point.PIECE_APPENDED: 3}
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def actor(name: str) -> Fault:
     def strike(world: World, rng: random.Random, _traffic: Traffic) -> float:
         names = sorted(actor for actor in world.actors() if actor.startswith(name))
         victim = rng.choice(names)
-        pid, epoch = world.actors()[victim], _epoch(world, victim)
+        pid, epoch = world.actors()[victim], recovery.epochs(world).get(victim, 0)
         time.sleep(rng.uniform(0, LATEST_S))  # the moment is what is random
         return _recovered(world, Killed(victim, pid, kill(pid), epoch))
 
@@ -60,7 +60,7 @@ def at_point(point: Point) -> Fault:
 
     def strike(world: World, rng: random.Random, _traffic: Traffic) -> float:
         known = world.actors()
-        epochs = {name: _epoch(world, name) for name in known}
+        epochs = recovery.epochs(world)
         faults.arm(world.faults, point, rng.randint(1, _MOST_PASSES.get(point, 1)))
         if point is Point.EPOCH_TAKEN:  # passed only when a partition is opened: somebody has to need that
             kill(next(pid for name, pid in sorted(known.items()) if name.startswith("partition:")))
@@ -86,10 +86,3 @@ def _recovered(world: World, killed: Killed) -> float:
         recovery.replaced(world, killed.name, killed.pid)
     recovery.healthy(world)
     return seconds
-
-
-def _epoch(world: World, name: str) -> int:
-    if not name.startswith("partition:"):
-        return 0
-    _, topic, partition = name.split(":")
-    return recovery.epoch_of(world, topic, int(partition))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 from cluster.errors import RaytideError
@@ -22,8 +25,9 @@ from tests.fault.traffic import Traffic
 from tests.fault.truth import Truth
 from tests.fault.world import ROOT, World
 
-#: Rounds in one world. After them it is stopped and another one made: a history of millions makes each judgement slower.
-ROUNDS_IN_A_WORLD = 120
+#: Cells in one world. After them it is stopped and another one made: a history of millions makes each judgement slower.
+QUICK_IN_A_WORLD, SLOW_IN_A_WORLD = 6, 4
+WORLDS_AT_ONCE = 2
 
 Say = Callable[[str], None]
 
@@ -65,7 +69,6 @@ class Stage:
     world: World
     truth: Truth
     judge: Judge
-    rounds: int = 0
 
 
 @contextmanager
@@ -80,14 +83,52 @@ def stage(kind: str, source: Path = ROOT) -> Iterator[Stage]:
 
 
 def play_all(cells: Sequence[Cell], rounds: Callable[[Cell], int], seed: int, say: Say) -> Iterator[RoundResult]:
-    """Play every cell, those of one kind of world after the other, and yield each round's result."""
+    """Play every cell and yield each round's result, in the order in which rounds end.
+
+    Kills of actors, which come every few seconds, have the machine for themselves. The slow cells mostly wait: some worlds
+    of them go on at once.
+    """
+
+    def in_a_world(some: Sequence[Cell]) -> Iterator[RoundResult]:
+        with stage(some[0].world) as ready:
+            for cell in some:
+                yield from play(ready, cell, rounds(cell), seed, say)
+
+    for some in _by_world([cell for cell in cells if not cell.is_slow], QUICK_IN_A_WORLD):
+        yield from in_a_world(some)
+    yield from _at_once([in_a_world(some) for some in _by_world([cell for cell in cells if cell.is_slow], SLOW_IN_A_WORLD)])
+
+
+def _by_world(cells: Sequence[Cell], most: int) -> Iterator[Sequence[Cell]]:
     for kind in dict.fromkeys(cell.world for cell in cells):
-        wanted = [cell for cell in cells if cell.world == kind]
-        while wanted:
-            with stage(kind) as ready:
-                while wanted and ready.rounds < ROUNDS_IN_A_WORLD:
-                    cell = wanted.pop(0)
-                    yield from play(ready, cell, rounds(cell), seed, say)
+        same = [cell for cell in cells if cell.world == kind]
+        yield from (same[first : first + most] for first in range(0, len(same), most))
+
+
+def _at_once(worlds: Sequence[Iterator[RoundResult]]) -> Iterator[RoundResult]:
+    """Yield what the iterators yield, each of which has a thread; whoever stops asking stops them after their round."""
+    results: Queue[RoundResult | None] = Queue()
+    stopped = threading.Event()
+
+    def play_one(world: Iterator[RoundResult]) -> None:
+        try:
+            for result in world:
+                results.put(result)
+                if stopped.is_set():
+                    return
+        finally:
+            results.put(None)
+
+    with ThreadPoolExecutor(WORLDS_AT_ONCE) as pool:
+        playing = [pool.submit(play_one, world) for world in worlds]
+        try:
+            for _ in playing:
+                yield from iter(results.get, None)
+            for world in playing:
+                world.result()
+        finally:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def play(ready: Stage, cell: Cell, rounds: int, seed: int, say: Say) -> Iterator[RoundResult]:
@@ -110,7 +151,6 @@ def _verify(ready: Stage, result: RoundResult) -> None:
 
 def play_round(ready: Stage, cell: Cell, seed: int) -> RoundResult:
     """Play one round. A fault whose world cannot be judged afterwards has shown nothing: that is an error of the round."""
-    ready.rounds += 1
     rng, began, before = random.Random(f"{cell.name}/{seed}"), time.monotonic(), ready.truth.acknowledged
     result, files = RoundResult(cell.name, seed), len(ready.truth.uploads)
     try:

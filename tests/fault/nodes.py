@@ -95,9 +95,9 @@ def node_lost(world: World, rng: random.Random, _traffic: Traffic) -> float:
         raise TypeError("this needs a world of two nodes")
     node = world.add_node()
     victims = eventually(lambda: _spread(world, node, rng), "a partition actor runs on the other node", every=1.0)
-    epochs = {name: _epoch(world, name) for name, _ in victims}
+    before = recovery.epochs(world)
     at = world.lose(node)
-    took = max(recovery.after_takeover(world, at, *_place(name), epoch) for name, epoch in epochs.items())
+    took = max(recovery.after_takeover(world, at, *_place(name), before[name]) for name, _ in victims)
     recovery.healthy(world)
     return took
 
@@ -115,10 +115,6 @@ def _spread(world: TwoNodes, node: Any, rng: random.Random) -> list[tuple[str, i
 def _place(name: str) -> tuple[str, int]:
     _, topic, partition = name.split(":")
     return topic, int(partition)
-
-
-def _epoch(world: World, name: str) -> int:
-    return recovery.epoch_of(world, *_place(name))
 
 
 @contextmanager

@@ -49,33 +49,31 @@ def lasting(outage: Outage, seconds: float) -> Fault:
 
 
 def app_killed(world: World, _rng: random.Random, _traffic: Traffic) -> float:
-    """Kill every process of the app, Ray's among them, and start it again."""
+    """Kill every process of the app, Ray's and the keeper among them, and start it again."""
     head = world.head()
-    at = time.time()
+    at = kill(world.remembered()["keeper"]["pid"])
     for process in [head, *head.children(recursive=True)]:
         kill(process.pid)
-    return _started_again(world, at)
-
-
-def ray_process(name: str) -> Fault:
-    """Return a kill of one of Ray's own processes, after which somebody runs `raytide up` again, as operations.md says."""
-
-    def strike(world: World, _rng: random.Random, _traffic: Traffic) -> float:
-        head = world.head()
-        victims = [p for p in head.children(recursive=True) if name in " ".join(p.cmdline()[:3])]
-        at = kill(victims[0].pid)
-        return _started_again(world, at)
-
-    return strike
-
-
-def _started_again(world: World, at: float) -> float:
-    """Start the app again; return the seconds from `at` to the first commit after that."""
     world.app_up()
     up = time.time()
     took = up - at + recovery.after_any_commit(world, up)
     recovery.healthy(world)
     return took
+
+
+def ray_process(name: str) -> Fault:
+    """Return a kill of one of Ray's own processes, after which nobody does anything: the keeper starts the app again."""
+
+    def strike(world: World, _rng: random.Random, _traffic: Traffic) -> float:
+        head = world.head()
+        victims = [p for p in head.children(recursive=True) if name in " ".join(p.cmdline()[:3])]
+        at = kill(victims[0].pid)
+        eventually(lambda: world.head() != head, "the keeper starts another Ray")
+        took = recovery.after_any_commit(world, at)
+        recovery.healthy(world)
+        return took
+
+    return strike
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterable
 
+from actors.handles import partition_name
 from cluster.errors import RaytideError
 from tests.fault.world import World, eventually
 
@@ -15,9 +16,9 @@ _COMMITTED = """
 EPOCHS = 'SELECT topic, "partition", epoch FROM partitions ORDER BY ALL'
 
 
-def epoch_of(world: World, topic: str, partition: int) -> int:
-    """Return the epoch of a partition."""
-    return next(int(r["epoch"]) for r in world.sql(EPOCHS) if (r["topic"], r["partition"]) == (topic, partition))
+def epochs(world: World) -> dict[str, int]:
+    """Return the epoch of each partition, by the name of its actor."""
+    return {partition_name(row["topic"], row["partition"]): int(row["epoch"]) for row in world.sql(EPOCHS)}
 
 
 def after_any_commit(world: World, since: float) -> float:

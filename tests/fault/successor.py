@@ -17,8 +17,8 @@ from actors.partition import Partition
 from cluster import config as configuration
 from cluster import lifecycle
 from cluster.app import App
-from cluster.lifecycle import Running
 from cluster.registry import loader
+from cluster.running import Running
 from cluster.stack import manager
 
 NAME = "successor"

@@ -23,8 +23,9 @@ from tests.fault.world import Stuck, World, eventually
 
 EVENTS_PER_SECOND = 2_000.0
 FILE_ROWS = 3_000
-#: A pause between two files, and before a file that was not taken is sent again.
-BETWEEN_FILES_S, BETWEEN_TRIES_S = 0.5, 0.2
+#: A pause between two files, the longer one after the first few of a round; and before a file that was not taken is sent again.
+BETWEEN_FILES_S, BETWEEN_LATER_FILES_S, BETWEEN_TRIES_S = 0.5, 3.0, 0.2
+FIRST_FILES = 3
 END_SECONDS = 60.0
 #: How long the client goes on at one address. A gateway that starts again may have another.
 SAME_ADDRESS_S = 2.0
@@ -46,8 +47,8 @@ class Traffic:
             entities=200,
             seed=seed,
             start=datetime.now(UTC),
-            batch_messages=50,
-            batch_seconds=0.05,
+            batch_messages=200,
+            batch_seconds=0.1,
             upload_rows=FILE_ROWS,
             give_up_s=GIVE_UP_S,
         )
@@ -109,7 +110,7 @@ class Traffic:
                 file = make_file(self._settings, self.files, datetime.now(UTC))
                 self._until_done(file, file.write(Path(folder)).path)
                 self.files += 1
-                self._stop.wait(BETWEEN_FILES_S)
+                self._stop.wait(BETWEEN_FILES_S if self.files < FIRST_FILES else BETWEEN_LATER_FILES_S)
 
     def _until_done(self, file: File, path: Path) -> None:
         """Send a file as a careful client does: again under the same key until it is DONE."""

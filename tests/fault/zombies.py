@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from actors.handles import partition_name
 from tests.fault import recovery
 from tests.fault.kills import Fault
 from tests.fault.traffic import Traffic
@@ -32,6 +33,11 @@ class Victim:
     partition: int
     pid: int
     epoch: int
+
+    @property
+    def name(self) -> str:
+        """Return the actor's name."""
+        return partition_name(self.topic, self.partition)
 
     def batches(self, world: World, epoch: int, since: int = 0) -> int:
         """Return how many batches of an epoch start at an offset or later."""
@@ -67,12 +73,12 @@ def replaced_while_frozen(name: str) -> Fault:
     def strike(world: World, rng: random.Random, _traffic: Traffic) -> float:
         victim = rng.choice(sorted(actor for actor in world.actors() if actor.startswith(name)))
         pid, at = world.actors()[victim], time.time()
-        epochs = {(r["topic"], r["partition"]): r["epoch"] for r in world.sql(recovery.EPOCHS)}
+        before = recovery.epochs(world)
         with frozen(pid):
             recovery.replaced(world, victim, pid)
         if victim.startswith("partition:"):
             _, topic, partition = victim.split(":")
-            took = recovery.after_takeover(world, at, topic, int(partition), epochs[topic, int(partition)])
+            took = recovery.after_takeover(world, at, topic, int(partition), before[victim])
         else:
             took = recovery.after_any_commit(world, at + 1)  # what was in its hands when it froze may still come through
         recovery.healthy(world)
@@ -84,7 +90,7 @@ def replaced_while_frozen(name: str) -> Fault:
 def _victim(world: World, rng: random.Random) -> Victim:
     name = rng.choice(sorted(actor for actor in world.actors() if actor.startswith("partition:")))
     _, topic, partition = name.split(":")
-    return Victim(topic, int(partition), world.actors()[name], recovery.epoch_of(world, topic, int(partition)))
+    return Victim(topic, int(partition), world.actors()[name], recovery.epochs(world)[name])
 
 
 def _fenced(world: World, victim: Victim, since: int) -> float:
@@ -92,12 +98,10 @@ def _fenced(world: World, victim: Victim, since: int) -> float:
     woken = time.time()
     if not psutil.pid_exists(victim.pid):
         raise AssertionError("the frozen process was ended before it could wake: nothing was shown")
-    epoch = recovery.epoch_of(world, victim.topic, victim.partition)
+    epoch = recovery.epochs(world)[victim.name]
 
     def moved() -> bool:
-        return (
-            bool(victim.batches(world, victim.epoch, since)) or recovery.epoch_of(world, victim.topic, victim.partition) > epoch
-        )
+        return bool(victim.batches(world, victim.epoch, since)) or recovery.epochs(world)[victim.name] > epoch
 
     eventually(moved, "the woken actor is fenced and replaced")
     if written := victim.batches(world, victim.epoch, since):

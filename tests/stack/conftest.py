@@ -78,9 +78,9 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def running_app(folder: Path) -> Iterator[RunningApp]:
+def running_app(folder: Path, kind: type[RunningApp] = RunningApp) -> Iterator[RunningApp]:
     """Start the demo project in a folder, and stop everything at the end."""
-    running = RunningApp(folder)
+    running = kind(folder)
     running.raytide("stack", "up", "--kafka-port", "0", "--redis-port", "0")
     try:
         running.up()
