@@ -138,7 +138,8 @@ def _kept(running: Running, folder: Path) -> ProcessId | None:
     """Return who starts the app again when its Ray ends; Ray itself cannot. On a Ray that is not ours there is nobody."""
     if running.head is None or (running.keeper is not None and alive(running.keeper)):
         return running.keeper
-    return spawn([sys.executable, "-m", "cluster.keeper"], folder, folder / STATE_FOLDER / "logs" / "keeper.log", {})
+    log = folder.resolve() / STATE_FOLDER / "logs" / "keeper.log"
+    return spawn([sys.executable, "-m", "cluster.keeper"], folder, log, {})
 
 
 def down(folder: Path, seconds: float, say: Say) -> list[str]:

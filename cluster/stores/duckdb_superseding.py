@@ -97,7 +97,8 @@ def supersede(cursor: Cursor, backfill: Backfill, part: BackfillPart, batch: Bat
         [(superseded,)] = _run(cursor, _COPY, wanted | {"source_id": by.source_id, "now": by.now_us})
         _run(cursor, f"DELETE {_OLD}", wanted)
     rows = limited_to(batch.rows, taken.tolist())
-    insert(cursor, "features", rows.append_column("source_id", pa.array(np.full(len(rows), by.source_id, np.int32))))
+    if len(rows):
+        insert(cursor, "features", rows.append_column("source_id", pa.array(np.full(len(rows), by.source_id, np.int32))))
     events = len(np.unique(rows["position"].to_numpy()))
     return Stored(len(taken), events, len(rows), superseded, len(waiting))
 
