@@ -116,7 +116,7 @@ class OfflineStoreConfig(Section):
     path: str = f"{STATE_FOLDER}/features.duckdb"
     """The file, relative to the working folder of `raytide up`."""
     memory_limit: str = "2GB"
-    """DuckDB's own limit for the writer process."""
+    """What DuckDB may take in the writer process, reads included; it uses the disk then, and after that reads are refused."""
     threads: Positive = max(1, (os.cpu_count() or 2) // 2)
     """Threads for DuckDB. Left out: half of the machine's cores, because streams and pieces of files want the others."""
     group_commit_rows: Positive = 400_000
@@ -134,7 +134,7 @@ class OfflineStoreConfig(Section):
     read_wait_s: Annotated[float, Field(gt=0)] = 10.0
     """How long a read waits for its turn; after that it is answered RESOURCE_EXHAUSTED."""
     read_memory: str = "512MB"
-    """What one read may take for sorting and hash tables before it uses the disk; DuckDB's operator_memory_limit."""
+    """What a step of a read plans with (DuckDB's operator_memory_limit); what it may take is `memory_limit`."""
     max_result_rows: Positive = 1_000_000
     """Rows that one `raytide sql` may return."""
 
