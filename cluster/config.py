@@ -127,6 +127,10 @@ class OfflineStoreConfig(Section):
     """Batches waiting in the writer, in bytes; above it senders wait."""
     staged_bytes: Annotated[int, Field(ge=0)] = 256 * 1024 * 1024
     """Rows of files that may wait for their commit in the writer's memory; the others wait in temporary tables of DuckDB."""
+    clustering_rows: Positive = 2_000_000
+    """Rows of history that wait until they are put in the order of (feature, entity, time), and how many are at once."""
+    clustering_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Share of the time that this may take while there is something to put in order."""
     read_timeout_s: Positive = 120
     """How long one historical or SQL read may run."""
     concurrent_reads: Positive = 4
@@ -172,7 +176,7 @@ class GatewayConfig(Section):
     max_historical_rows: Positive = 5_000_000
     """Entity rows in one historical read."""
     max_historical_bytes: Positive = 1024**3
-    """Entity rows in one historical read, all columns together, in bytes."""
+    """Entity rows in one historical read, all columns together, in bytes; and as much again for the features joined to them."""
     default_timeout_s: Positive = 60
     """How long a client may keep the gateway waiting for its next message, or leave one of an answer unread."""
     idle_connection_s: Positive = 300

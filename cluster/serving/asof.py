@@ -24,40 +24,39 @@ from cluster.registry.catalog import FeatureSpec
 TIME = "event_timestamp"
 
 # The rank makes right-side rows unique, so that the join never has to choose among equals; 'infinity' stands for "any
-# created_at". Only rows of the feature, of the asked entities and in the asked time range are sorted.
+# created_at". Only rows of the feature, of the asked entities and in the asked time range are sorted, with entities as
+# numbers, which sort faster than text.
 _JOIN = """
     WITH history AS (
-        SELECT entity_id, value, event_timestamp,
+        SELECT entity, value, event_timestamp,
             {{'a': event_timestamp, 'b': created_at, 'c': position, 'd': source_id}} AS rank
-        FROM {history}
-        WHERE feature_name = $feature AND event_timestamp BETWEEN make_timestamp($first) AND make_timestamp($last)
-            AND entity_id IN (SELECT entity_id FROM {asked}) {known}
+        FROM {history} JOIN {asked}_entities USING (entity_id)
+        WHERE feature_name = $feature AND event_timestamp BETWEEN make_timestamp($first) AND make_timestamp($last) {known}
     )
     SELECT asked.n, history.value
     FROM (
-        SELECT n, entity_id, asked_at, {{'a': asked_at, 'b': 'infinity'::TIMESTAMP, 'c': 0::BIGINT, 'd': 0::INTEGER}} AS rank
+        SELECT n, entity, asked_at, {{'a': asked_at, 'b': 'infinity'::TIMESTAMP, 'c': 0::BIGINT, 'd': 0::INTEGER}} AS rank
         FROM {asked}
     ) AS asked
-    ASOF JOIN history ON asked.entity_id = history.entity_id AND asked.rank >= history.rank {fresh}"""
+    ASOF JOIN history ON asked.entity = history.entity AND asked.rank >= history.rank {fresh}"""
 # With a limit for each row, the newest row of all is right if it was known by then, which is what most rows find. For the
 # others the newest known one is looked for among all earlier ones.
 _JOIN_KNOWN = """
     WITH history AS MATERIALIZED (
-        SELECT entity_id, value, event_timestamp, created_at,
+        SELECT entity, value, event_timestamp, created_at,
             {{'a': event_timestamp, 'b': created_at, 'c': position, 'd': source_id}} AS rank
-        FROM {history}
-        WHERE feature_name = $feature AND event_timestamp BETWEEN make_timestamp($first) AND make_timestamp($last)
-            AND entity_id IN (SELECT entity_id FROM {asked}) {known}
+        FROM {history} JOIN {asked}_entities USING (entity_id)
+        WHERE feature_name = $feature AND event_timestamp BETWEEN make_timestamp($first) AND make_timestamp($last) {known}
     ), newest AS MATERIALIZED (
         SELECT asked.*, history.value, history.event_timestamp, history.created_at <= asked.known_at AS known
         FROM (
             SELECT *, {{'a': asked_at, 'b': 'infinity'::TIMESTAMP, 'c': 0::BIGINT, 'd': 0::INTEGER}} AS rank FROM {asked}
         ) AS asked
-        ASOF JOIN history ON asked.entity_id = history.entity_id AND asked.rank >= history.rank
+        ASOF JOIN history ON asked.entity = history.entity AND asked.rank >= history.rank
     ), earlier AS (
         SELECT newest.n, newest.asked_at, last(history.value ORDER BY history.rank) AS value,
             max(history.event_timestamp) AS event_timestamp
-        FROM newest JOIN history ON newest.entity_id = history.entity_id AND history.event_timestamp <= newest.asked_at
+        FROM newest JOIN history ON newest.entity = history.entity AND history.event_timestamp <= newest.asked_at
             AND history.created_at <= newest.known_at
         WHERE NOT newest.known GROUP BY newest.n, newest.asked_at
     )
@@ -107,15 +106,21 @@ AS_IT_IS = Terms()
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """The rows that can match at all, for one join key: `n` (row number), `entity_id`, `asked_at`, and `known_at` if asked.
+    """The rows that can match at all, for one join key: `n` (row number), `entity`, `asked_at`, and `known_at` if asked.
 
-    Its range is in µs.
+    `entities` says which `entity_id` each number stands for. The range is in µs.
     """
 
     name: str
     rows: pa.Table
+    entities: pa.Table
     first: int
     last: int
+
+    @property
+    def tables(self) -> dict[str, pa.Table]:
+        """Return what a join looks at, under its names."""
+        return {self.name: self.rows, f"{self.name}_entities": self.entities}
 
 
 def point_in_time(
@@ -150,7 +155,7 @@ def join(reads: Reads, asked_rows: pa.Table, specs: Sequence[FeatureSpec], terms
         usable &= valid
     keys = sorted({spec.join_key for spec in specs})
     asked = {key: _asked(f"asked_{n}", _keys(asked_rows[key], key), times, usable, known) for n, key in enumerate(keys)}
-    with reads.snapshot({one.name: one.rows for one in asked.values()}, read_id) as snapshot:
+    with reads.snapshot({name: table for one in asked.values() for name, table in one.tables.items()}, read_id) as snapshot:
         columns = {
             name: _column(_join(snapshot, asked[spec.join_key], spec, terms), len(times))
             for name, spec in _named(specs, terms).items()
@@ -216,15 +221,17 @@ def _asked(
 ) -> _Asked:
     positions = np.flatnonzero(usable & keys.is_valid().to_numpy(zero_copy_only=False))
     asked_times = times[positions]
+    entities = keys.take(pa.array(positions)).dictionary_encode()
     columns = {
         "n": pa.array(positions, pa.int64()),
-        "entity_id": keys.take(pa.array(positions)),
+        "entity": entities.indices,
         "asked_at": pa.array(asked_times, pa.timestamp("us")),
     }
     if known is not None:
         columns["known_at"] = pa.array(known[positions], pa.timestamp("us"))
     first, last = (int(asked_times.min()), int(asked_times.max())) if len(positions) else (0, 0)
-    return _Asked(name, pa.table(columns), first, last)
+    known_as = {"entity_id": entities.dictionary, "entity": pa.array(range(len(entities.dictionary)), pa.int32())}
+    return _Asked(name, pa.table(columns), pa.table(known_as), first, last)
 
 
 def _keys(column: pa.ChunkedArray, name: str) -> pa.Array:
