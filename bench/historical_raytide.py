@@ -50,8 +50,9 @@ _BY_HAND = f"""
 def main(command: str, database: Path, *files: str) -> None:
     """Do what is asked for and print what it took."""
     config = OfflineStoreConfig(path=str(database), threads=2)
+    commands: dict[str, Callable[..., list[float]]] = {"store": store, "join": join, "by-hand": by_hand}
     with closing(DuckDatabase(config)) as opened:
-        seconds = {"store": store, "join": join, "by-hand": by_hand}[command](opened, config, *map(Path, files))
+        seconds = commands[command](opened, config, *map(Path, files))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"seconds": seconds, "peak_mb": round(peak)}))
 

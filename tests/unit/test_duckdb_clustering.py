@@ -207,7 +207,12 @@ def test_a_thread_does_it_until_it_is_closed(
 ) -> None:
     monkeypatch.setattr(duckdb_clustering, "LOOK_EVERY_S", 0.001)
     reached = threading.Event()
-    monkeypatch.setattr(duckdb_clustering, "reach", lambda point: point is ClusteringPoint.COMMITTED and reached.set())
+
+    def reach(point: ClusteringPoint) -> None:
+        if point is ClusteringPoint.COMMITTED:
+            reached.set()
+
+    monkeypatch.setattr(duckdb_clustering, "reach", reach)
     clustering = Clustering(ordering(store, 6), Health(), config)
     store.commit(stream_batch(1, 0, 6))
     assert reached.wait(SECONDS)
