@@ -24,6 +24,7 @@ from bench.historical_raytide import SPECS
 from cluster.clock import now_us
 from cluster.config import OfflineStoreConfig
 from cluster.ingest.batch import rejects_table
+from cluster.priority import give_way
 from cluster.records import ROWS_SCHEMA, Batch, Origin
 from cluster.serving.asof import point_in_time
 from cluster.stores.duckdb import DuckStore
@@ -42,6 +43,7 @@ def main(database: Path, rows: Path, readers: int, seconds: float) -> None:
         reads, ended, answered = DuckReads(store.database, config), threading.Event(), deque[int]()
 
         def read() -> None:
+            give_way()  # as the writer's reads do
             while not ended.is_set():
                 answered.append(len(point_in_time(reads, asked, SPECS)))
 

@@ -16,6 +16,7 @@ import structlog
 from cluster.config import OfflineStoreConfig
 from cluster.errors import RaytideError, Refused
 from cluster.faults import ClusteringPoint, reach
+from cluster.priority import give_way
 from cluster.stores.duckdb_errors import Health
 from cluster.stores.duckdb_statements import Cursor, incoming, run, transaction
 
@@ -108,6 +109,7 @@ class Clustering:
         self._order.close()
 
     def _run(self) -> None:
+        give_way()
         pause = LOOK_EVERY_S
         while not self._ended.wait(pause) and self._health:
             began, moved = time.monotonic(), self._advance()

@@ -48,6 +48,10 @@ class Snapshot:
     def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
         self._cursor = cursor
 
+    def give(self, name: str, table: pa.Table) -> None:
+        """Let queries read `table` under this name."""
+        self._cursor.register(name, table)
+
     def query(self, sql: str, parameters: Parameters = (), *, max_rows: int | None = None) -> pa.Table:
         """Return all rows of a query; raise Refused when there are more than `max_rows`."""
         return self.bounded(sql, parameters, max_rows=max_rows, max_bytes=None)

@@ -19,6 +19,7 @@ from cluster.config import OfflineStoreConfig
 from cluster.errors import RetryLater
 from cluster.faults import ClusteringPoint
 from cluster.ingest.backfills import Backfill, BackfillPart
+from cluster.priority import NICENESS, give_way
 from cluster.records import Origin
 from cluster.stores import duckdb_clustering
 from cluster.stores.duckdb import DuckStore
@@ -225,3 +226,19 @@ def test_a_thread_does_it_until_it_is_closed(
 @pytest.mark.parametrize(("seconds", "share", "rest"), [(2.0, 0.25, 6.0), (2.0, 0.5, 2.0), (2.0, 1.0, 0.0)])
 def test_it_has_its_share_of_the_time_and_no_more(seconds: float, share: float, rest: float) -> None:
     assert pause_after(seconds, share) == rest
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+def test_who_gives_way_is_one_thread() -> None:
+    found: list[int] = []
+
+    def work() -> None:
+        give_way()
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(SECONDS)
+    assert found == [max(NICENESS, before)]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
