@@ -44,6 +44,7 @@ class Join:
     history: int
     asked: int
     seconds: float
+    cpu: float
     peak_mb: int
 
 
@@ -141,7 +142,7 @@ def _run(python: Path, *arguments: object) -> dict[str, Any]:
 
 
 def _join(way: str, history: int, asked: int, found: dict[str, Any]) -> Join:
-    return Join(way, history, asked, round(median(found["seconds"]), 3), found["peak_mb"])
+    return Join(way, history, asked, *(round(median(found[what]), 3) for what in ("seconds", "cpu")), found["peak_mb"])
 
 
 def _compare(first: Path, second: Path) -> None:
@@ -158,10 +159,10 @@ def _print(joins: list[Join], beside: list[Beside]) -> None:
     today = datetime.now(UTC).date().isoformat()
     title = f"{today}, {machine}: {joins[0].asked:,} entity rows x {len(FEATURES)} features"
     table = Table(title=title, title_justify="left")
-    for column in ("rows of history", "way", "seconds", "peak MB"):
+    for column in ("rows of history", "way", "seconds", "CPU s", "peak MB"):
         table.add_column(column, justify="left" if column == "way" else "right", no_wrap=True)
     for join in joins:
-        table.add_row(f"{join.history:,}", join.way, f"{join.seconds:.2f}", f"{join.peak_mb:,}")
+        table.add_row(f"{join.history:,}", join.way, f"{join.seconds:.2f}", f"{join.cpu:.2f}", f"{join.peak_mb:,}")
     console = Console(highlight=False)
     console.print(table)
     if beside:

@@ -4,7 +4,7 @@
     python -m bench.historical_raytide join DATABASE ROWS.parquet ANSWER.parquet
     python -m bench.historical_raytide by-hand DATABASE ROWS.parquet ANSWER.parquet
 
-Prints one line of JSON: seconds, and peak memory in MB.
+Prints one line of JSON: seconds, seconds of CPU, and peak memory in MB.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ _BY_HAND = f"""
 def main(command: str, database: Path, *files: str) -> None:
     """Do what is asked for and print what it took."""
     config = OfflineStoreConfig(path=str(database), threads=2)
-    commands: dict[str, Callable[..., list[float]]] = {"store": store, "join": join, "by-hand": by_hand}
+    commands: dict[str, Callable[..., dict[str, list[float]]]] = {"store": store, "join": join, "by-hand": by_hand}
     with closing(DuckDatabase(config)) as opened:
-        seconds = commands[command](opened, config, *map(Path, files))
+        took = commands[command](opened, config, *map(Path, files))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "peak_mb": round(peak)}))
+    print(json.dumps({**took, "peak_mb": round(peak)}))
 
 
-def store(database: DuckDatabase, config: OfflineStoreConfig, events: Path) -> list[float]:
+def store(database: DuckDatabase, config: OfflineStoreConfig, events: Path) -> dict[str, list[float]]:
     """Store events in the order in which they came, and put them in order behind that; return how long the latter took."""
     took, first = [], 0
     with database.cursor() as cursor, closing(_ordering(database, config)) as order:
@@ -73,16 +73,16 @@ def store(database: DuckDatabase, config: OfflineStoreConfig, events: Path) -> l
             began = time.perf_counter()
             if order.advance():
                 took.append(time.perf_counter() - began)
-    return took
+    return {"seconds": took}
 
 
-def join(database: DuckDatabase, config: OfflineStoreConfig, rows: Path, answer: Path) -> list[float]:
+def join(database: DuckDatabase, config: OfflineStoreConfig, rows: Path, answer: Path) -> dict[str, list[float]]:
     """Join as the writer does."""
     reads, asked = DuckReads(database, config), parquet.read_table(rows)
     return _timed(lambda: point_in_time(reads, asked, SPECS), answer)
 
 
-def by_hand(database: DuckDatabase, _config: OfflineStoreConfig, rows: Path, answer: Path) -> list[float]:
+def by_hand(database: DuckDatabase, _config: OfflineStoreConfig, rows: Path, answer: Path) -> dict[str, list[float]]:
     """Join as one would at a prompt, and put the columns beside the rows."""
     asked = parquet.read_table(rows)
     with database.cursor() as cursor:
@@ -102,14 +102,15 @@ def _ordering(database: DuckDatabase, config: OfflineStoreConfig) -> HistoryOrde
     return HistoryOrder(database.cursor(), config.clustering_rows, threading.Lock())
 
 
-def _timed(ask: Callable[[], pa.Table], answer: Path) -> list[float]:
-    took = []
+def _timed(ask: Callable[[], pa.Table], answer: Path) -> dict[str, list[float]]:
+    took, cpu = [], []
     for _ in range(TRIES):
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         found = ask()
         took.append(time.perf_counter() - began)
+        cpu.append(time.process_time() - used)
     parquet.write_table(found, answer)
-    return took
+    return {"seconds": took, "cpu": cpu}
 
 
 if __name__ == "__main__":
