@@ -142,7 +142,8 @@ def _run(python: Path, *arguments: object) -> dict[str, Any]:
 
 
 def _join(way: str, history: int, asked: int, found: dict[str, Any]) -> Join:
-    return Join(way, history, asked, *(round(median(found[what]), 3) for what in ("seconds", "cpu")), found["peak_mb"])
+    seconds, cpu = round(median(found["seconds"]), 3), round(median(found["cpu"]), 3)
+    return Join(way, history, asked, seconds, cpu, found["peak_mb"])
 
 
 def _compare(first: Path, second: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pytest
@@ -91,7 +91,12 @@ def test_one_search_serves_all_that_share_their_records(database: DuckDatabase, 
     store(database, [row for n in range(6) for row in Record("1", n, n, n, 1, "b" if n == 3 else "").rows()])
     searched: list[str] = []
     search = asof_queries._search
-    monkeypatch.setattr(asof_queries, "_search", lambda *given: (searched.append(given[2].name), search(*given))[1])
+
+    def counted(*given: Any) -> pa.Table:
+        searched.append(given[2].name)
+        return search(*given)
+
+    monkeypatch.setattr(asof_queries, "_search", counted)
     entity_rows = pa.table({"user": ["1"], "event_timestamp": pa.array([9], pa.timestamp("us"))})
     point_in_time(DuckReads(database, OfflineStoreConfig()), entity_rows, SPECS)
     assert searched == ["a", "b", "x"], "c goes with a, y with x; b lacks a record"
