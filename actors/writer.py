@@ -23,6 +23,7 @@ from actors.writer_backfills import WriterBackfills
 from cluster.app import App
 from cluster.errors import Misconfigured, Refused
 from cluster.ingest.resets import Reset
+from cluster.priority import give_way
 from cluster.records import Batch, Origin, PartitionStart
 from cluster.registry.catalog import FeatureSpec
 from cluster.serving.asof import Terms, join
@@ -174,16 +175,19 @@ class Writer(WriterBackfills):
     @ray.method(concurrency_group="reads")
     def query(self, sql: str, parameters: Sequence[Any], max_rows: int | None) -> pa.Table:
         """See OfflineStore."""
+        give_way()
         return self._reads.query(sql, parameters, max_rows=max_rows)
 
     @ray.method(concurrency_group="reads")
     def sql(self, statement: str) -> pa.Table:
         """See OfflineStore."""
+        give_way()
         return self._reads.sql(statement)
 
     @ray.method(concurrency_group="reads")
     def join(self, asked: pa.Table, specs: Sequence[FeatureSpec], terms: Terms, read_id: str) -> pa.Table:
         """See cluster.serving.asof."""
+        give_way()
         return join(self._reads, asked, specs, terms, read_id)
 
     @ray.method(concurrency_group="control")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PACKAGES = ("feast[grpcio,redis]==0.67.0",)
+PACKAGES = ("feast[duckdb,grpcio,redis]==0.67.0",)
 
 
 def ensure(folder: Path) -> Path | None:

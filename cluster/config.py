@@ -116,7 +116,7 @@ class OfflineStoreConfig(Section):
     path: str = f"{STATE_FOLDER}/features.duckdb"
     """The file, relative to the working folder of `raytide up`."""
     memory_limit: str = "2GB"
-    """DuckDB's own limit for the writer process."""
+    """What DuckDB may take in the writer process, reads included; it uses the disk then, and after that reads are refused."""
     threads: Positive = max(1, (os.cpu_count() or 2) // 2)
     """Threads for DuckDB. Left out: half of the machine's cores, because streams and pieces of files want the others."""
     group_commit_rows: Positive = 400_000
@@ -127,6 +127,10 @@ class OfflineStoreConfig(Section):
     """Batches waiting in the writer, in bytes; above it senders wait."""
     staged_bytes: Annotated[int, Field(ge=0)] = 256 * 1024 * 1024
     """Rows of files that may wait for their commit in the writer's memory; the others wait in temporary tables of DuckDB."""
+    clustering_rows: Positive = 2_000_000
+    """Rows of history that wait until they are put in the order of (feature, entity, time), and how many are at once."""
+    clustering_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Share of the time that this may take while there is something to put in order."""
     read_timeout_s: Positive = 120
     """How long one historical or SQL read may run."""
     concurrent_reads: Positive = 4
@@ -134,7 +138,7 @@ class OfflineStoreConfig(Section):
     read_wait_s: Annotated[float, Field(gt=0)] = 10.0
     """How long a read waits for its turn; after that it is answered RESOURCE_EXHAUSTED."""
     read_memory: str = "512MB"
-    """What one read may take for sorting and hash tables before it uses the disk; DuckDB's operator_memory_limit."""
+    """What a step of a read plans with (DuckDB's operator_memory_limit); what it may take is `memory_limit`."""
     max_result_rows: Positive = 1_000_000
     """Rows that one `raytide sql` may return."""
 
@@ -172,7 +176,7 @@ class GatewayConfig(Section):
     max_historical_rows: Positive = 5_000_000
     """Entity rows in one historical read."""
     max_historical_bytes: Positive = 1024**3
-    """Entity rows in one historical read, all columns together, in bytes."""
+    """Entity rows in one historical read, all columns together, in bytes; and as much again for the features joined to them."""
     default_timeout_s: Positive = 60
     """How long a client may keep the gateway waiting for its next message, or leave one of an answer unread."""
     idle_connection_s: Positive = 300

@@ -54,7 +54,14 @@ class BackfillPoint(StrEnum):
     PUBLISHED = "backfill.published"
 
 
-AnyPoint: TypeAlias = Point | BackfillPoint
+class ClusteringPoint(StrEnum):
+    """Where a process may die while it puts history in order: `tests/unit/test_duckdb_clustering.py` lets it."""
+
+    IN_TRANSACTION = "writer.clustering_in_transaction"
+    COMMITTED = "writer.clustering_committed"
+
+
+AnyPoint: TypeAlias = Point | BackfillPoint | ClusteringPoint
 
 
 def reach(point: AnyPoint) -> None:

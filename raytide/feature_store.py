@@ -95,12 +95,19 @@ class FeatureStore:
         full_feature_names: bool = False,  # noqa: FBT001, FBT002 - Feast's
         *,
         known_at: datetime | str | None = None,
+        known_at_column: str = "",
+        registry_version: int = 0,
     ) -> HistoricalJob:
         """Return a job whose rows are those of `entity_df` with each feature as it was then; see `RaytideClient`."""
         named = features.name if isinstance(features, FeatureService) else features
         return HistoricalJob(
             lambda: self.client.get_historical_features(
-                entity_df, named, known_at=known_at, full_feature_names=full_feature_names
+                entity_df,
+                named,
+                known_at=known_at,
+                known_at_column=known_at_column,
+                full_feature_names=full_feature_names,
+                registry_version=registry_version,
             )
         )
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from featurestore.v1 import features_pb2, features_pb2_grpc
 
 from cluster.config import GatewayConfig
-from cluster.errors import Refused, RetryLater
+from cluster.errors import OverLimit, Refused, RetryLater
 from cluster.gateway.arrow import from_chunks, to_chunks
 from cluster.gateway.backend import Backend, Read
 from cluster.gateway.failures import AtFault, argument
@@ -23,6 +23,9 @@ from cluster.gateway.requests import BROKEN, take_bytes, take_header
 from cluster.registry.catalog import FeatureSpec
 from cluster.serving.asof import Terms
 from cluster.serving.online import OnlineAnswer
+
+#: A value in a column of an answer.
+VALUE_BYTES = 8
 
 
 class FeatureService(features_pb2_grpc.FeatureServiceServicer):
@@ -55,6 +58,7 @@ class FeatureService(features_pb2_grpc.FeatureServiceServicer):
         with argument("entity_rows"):
             limits = self._config.max_historical_rows, self._config.max_historical_bytes
             rows = from_chunks(take_bytes(messages, "entity_rows"), *limits)
+            _check_answer(len(rows), len(specs), self._config.max_historical_bytes)
             joined = self._joined(rows, specs, terms, Read(uuid4().hex, header.registry_version), context)
         for chunk in to_chunks(joined):
             yield features_pb2.GetHistoricalFeaturesResponse(arrow=chunk)
@@ -82,6 +86,15 @@ def _terms(header: features_pb2.GetHistoricalFeaturesHeader) -> Terms:
         raise AtFault("known_at_column", Refused("name either one time for all rows or a column with a time for each"))
     known_at = header.known_at_us if header.HasField("known_at_us") else None
     return Terms(known_at, header.known_at_column, header.full_feature_names)
+
+
+def _check_answer(rows: int, features: int, max_bytes: int) -> None:
+    """Raise OverLimit when the joined columns would be larger than the rows that they join may be."""
+    if rows * features * VALUE_BYTES > max_bytes:
+        raise OverLimit(
+            f"{rows:,} rows of {features} features are more than {max_bytes:,} bytes: ask for them in several calls, or raise "
+            "gateway.max_historical_bytes"
+        )
 
 
 def _add_vectors(response: features_pb2.GetOnlineFeaturesResponse, answer: OnlineAnswer) -> None:

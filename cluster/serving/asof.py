@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -20,102 +19,19 @@ from numpy.typing import NDArray
 from cluster.errors import Refused
 from cluster.ingest.times import to_micros
 from cluster.registry.catalog import FeatureSpec
+from cluster.serving.asof_queries import Asked, Snapshot, Terms, joined
+
+__all__ = ["AS_IT_IS", "TIME", "Reads", "Terms", "asking", "join", "point_in_time", "with_features"]
 
 TIME = "event_timestamp"
-
-# The rank makes right-side rows unique, so that the join never has to choose among equals; 'infinity' stands for "any
-# created_at". Only rows of the feature, of the asked entities and in the asked time range are sorted.
-_JOIN = """
-    WITH history AS (
-        SELECT entity_id, value, event_timestamp,
-            {{'a': event_timestamp, 'b': created_at, 'c': position, 'd': source_id}} AS rank
-        FROM {history}
-        WHERE feature_name = $feature AND event_timestamp BETWEEN make_timestamp($first) AND make_timestamp($last)
-            AND entity_id IN (SELECT entity_id FROM {asked}) {known}
-    )
-    SELECT asked.n, history.value
-    FROM (
-        SELECT n, entity_id, asked_at, {{'a': asked_at, 'b': 'infinity'::TIMESTAMP, 'c': 0::BIGINT, 'd': 0::INTEGER}} AS rank
-        FROM {asked}
-    ) AS asked
-    ASOF JOIN history ON asked.entity_id = history.entity_id AND asked.rank >= history.rank {fresh}"""
-# With a limit for each row, the newest row of all is right if it was known by then, which is what most rows find. For the
-# others the newest known one is looked for among all earlier ones.
-_JOIN_KNOWN = """
-    WITH history AS MATERIALIZED (
-        SELECT entity_id, value, event_timestamp, created_at,
-            {{'a': event_timestamp, 'b': created_at, 'c': position, 'd': source_id}} AS rank
-        FROM {history}
-        WHERE feature_name = $feature AND event_timestamp BETWEEN make_timestamp($first) AND make_timestamp($last)
-            AND entity_id IN (SELECT entity_id FROM {asked}) {known}
-    ), newest AS MATERIALIZED (
-        SELECT asked.*, history.value, history.event_timestamp, history.created_at <= asked.known_at AS known
-        FROM (
-            SELECT *, {{'a': asked_at, 'b': 'infinity'::TIMESTAMP, 'c': 0::BIGINT, 'd': 0::INTEGER}} AS rank FROM {asked}
-        ) AS asked
-        ASOF JOIN history ON asked.entity_id = history.entity_id AND asked.rank >= history.rank
-    ), earlier AS (
-        SELECT newest.n, newest.asked_at, last(history.value ORDER BY history.rank) AS value,
-            max(history.event_timestamp) AS event_timestamp
-        FROM newest JOIN history ON newest.entity_id = history.entity_id AND history.event_timestamp <= newest.asked_at
-            AND history.created_at <= newest.known_at
-        WHERE NOT newest.known GROUP BY newest.n, newest.asked_at
-    )
-    SELECT asked.n, asked.value FROM (
-        SELECT n, asked_at, value, event_timestamp FROM newest WHERE known UNION ALL BY NAME FROM earlier
-    ) AS asked {fresh}"""
-_KNOWN = "AND created_at <= make_timestamp($known_at)"
-_COLUMNS = "entity_id, feature_name, value, event_timestamp, created_at, position, source_id"
-# What a backfill replaced counts as well: it is what those versions computed.
-_OF_VERSIONS = f"""(
-            SELECT {_COLUMNS} FROM (SELECT {_COLUMNS} FROM features UNION ALL SELECT {_COLUMNS} FROM superseded)
-            WHERE source_id IN (
-                SELECT source_id FROM sources WHERE registry_version IN (SELECT unnest($versions::INTEGER[]))
-            )
-        )"""  # noqa: S608 - made of this module's constants
-_FRESH = "WHERE epoch_us(asked.asked_at) - epoch_us({found}.event_timestamp) <= $ttl"
-
-
-class _Snapshot(Protocol):
-    def query(self, sql: str, parameters: Mapping[str, Any], /) -> pa.Table:
-        """Return all rows of a query."""
+AS_IT_IS = Terms()
 
 
 class Reads(Protocol):
     """What a join needs of the offline store: `cluster.stores.duckdb_reads.DuckReads`."""
 
-    def snapshot(self, tables: Mapping[str, pa.Table], read_id: str, /) -> AbstractContextManager[_Snapshot]:
+    def snapshot(self, tables: Mapping[str, pa.Table], read_id: str, /) -> AbstractContextManager[Snapshot]:
         """Give several queries one moment of the database, and `tables` under their names; `read_id` is for cancelling."""
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How a join looks at history.
-
-    `known_at_us` hides what arrived later, for all rows; the time in the column `known_at_column` does so for each. `versions`
-    says for each feature whose definitions' values count; without it history is read as it is.
-    """
-
-    known_at_us: int | None = None
-    known_at_column: str = ""
-    full_names: bool = False
-    versions: Mapping[str, Sequence[int]] | None = None
-
-
-AS_IT_IS = Terms()
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """The rows that can match at all, for one join key: `n` (row number), `entity_id`, `asked_at`, and `known_at` if asked.
-
-    Its range is in µs.
-    """
-
-    name: str
-    rows: pa.Table
-    first: int
-    last: int
 
 
 def point_in_time(
@@ -148,14 +64,15 @@ def join(reads: Reads, asked_rows: pa.Table, specs: Sequence[FeatureSpec], terms
     if terms.known_at_column:
         known, valid = _times(asked_rows[terms.known_at_column], terms.known_at_column)
         usable &= valid
-    keys = sorted({spec.join_key for spec in specs})
+    named, keys = _named(specs, terms), sorted({spec.join_key for spec in specs})
     asked = {key: _asked(f"asked_{n}", _keys(asked_rows[key], key), times, usable, known) for n, key in enumerate(keys)}
-    with reads.snapshot({one.name: one.rows for one in asked.values()}, read_id) as snapshot:
-        columns = {
-            name: _column(_join(snapshot, asked[spec.join_key], spec, terms), len(times))
-            for name, spec in _named(specs, terms).items()
+    with reads.snapshot({name: table for one in asked.values() for name, table in one.tables.items()}, read_id) as snapshot:
+        found = {
+            spec.name: _column(values, len(times))
+            for key in keys
+            for spec, values in joined(snapshot, asked[key], [spec for spec in named.values() if spec.join_key == key], terms)
         }
-    return pa.table(columns)
+    return pa.table({name: found[spec.name] for name, spec in named.items()})
 
 
 def with_features(entity_rows: pa.Table, columns: pa.Table) -> pa.Table:
@@ -167,20 +84,6 @@ def with_features(entity_rows: pa.Table, columns: pa.Table) -> pa.Table:
 
 def _named(specs: Sequence[FeatureSpec], terms: Terms) -> dict[str, FeatureSpec]:
     return {f"{spec.view}__{spec.name}" if terms.full_names else spec.name: spec for spec in specs}
-
-
-def _join(snapshot: _Snapshot, asked: _Asked, spec: FeatureSpec, terms: Terms) -> pa.Table:
-    parameters: dict[str, Any] = {"feature": spec.name, "first": 0, "last": asked.last}
-    known, fresh, history = "", "", "features"
-    if terms.known_at_us is not None:
-        known, parameters["known_at"] = _KNOWN, terms.known_at_us
-    if spec.ttl_us is not None:
-        fresh = _FRESH.format(found="asked" if terms.known_at_column else "history")
-        parameters["ttl"], parameters["first"] = spec.ttl_us, max(0, asked.first - spec.ttl_us)
-    if terms.versions is not None:
-        history, parameters["versions"] = _OF_VERSIONS, list(terms.versions[spec.name])
-    sql = _JOIN_KNOWN if terms.known_at_column else _JOIN
-    return snapshot.query(sql.format(asked=asked.name, known=known, fresh=fresh, history=history), parameters)
 
 
 def _column(found: pa.Table, rows: int) -> pa.Array:
@@ -213,18 +116,20 @@ def _check_names(entity_rows: pa.Table, specs: Sequence[FeatureSpec], named: Col
 
 def _asked(
     name: str, keys: pa.Array, times: NDArray[np.int64], usable: NDArray[np.bool_], known: NDArray[np.int64] | None
-) -> _Asked:
+) -> Asked:
     positions = np.flatnonzero(usable & keys.is_valid().to_numpy(zero_copy_only=False))
     asked_times = times[positions]
+    entities = keys.take(pa.array(positions)).dictionary_encode()
     columns = {
         "n": pa.array(positions, pa.int64()),
-        "entity_id": keys.take(pa.array(positions)),
+        "entity": entities.indices,
         "asked_at": pa.array(asked_times, pa.timestamp("us")),
     }
     if known is not None:
         columns["known_at"] = pa.array(known[positions], pa.timestamp("us"))
     first, last = (int(asked_times.min()), int(asked_times.max())) if len(positions) else (0, 0)
-    return _Asked(name, pa.table(columns), first, last)
+    known_as = {"entity_id": entities.dictionary, "entity": pa.array(range(len(entities.dictionary)), pa.int32())}
+    return Asked(name, pa.table(columns), pa.table(known_as), first, last)
 
 
 def _keys(column: pa.ChunkedArray, name: str) -> pa.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
@@ -17,6 +18,7 @@ from cluster.ingest.backfills import Backfill, BackfillState, Changes, PartKey
 from cluster.ingest.resets import Reset
 from cluster.records import Batch, Origin, PartitionStart
 from cluster.stores.duckdb_backfills import BackfillTable
+from cluster.stores.duckdb_clustering import Clustering, HistoryOrder
 from cluster.stores.duckdb_committer import Committer
 from cluster.stores.duckdb_database import DuckDatabase
 from cluster.stores.duckdb_errors import Health
@@ -58,7 +60,11 @@ class DuckStore:
         self._uploads = UploadTable(uploads, now_us)
         self._files = UploadFiles(self.database.cursor, sources, self._uploads, now_us, config.staged_bytes)
         self._replays = ReplayTable(replays, sources, now_us)
-        self._backfills = BackfillTable(self.database.cursor(), sources, now_us)
+        moving = threading.Lock()
+        self._backfills = BackfillTable(self.database.cursor(), sources, now_us, moving)
+        self._clustering = Clustering(
+            HistoryOrder(self.database.cursor(), config.clustering_rows, moving), self._health, config
+        )
         self._registry = RegistryTable(registry, now_us)
 
     @property
@@ -232,6 +238,7 @@ class DuckStore:
 
     def close(self) -> None:
         """Commit what waits, forget files that are open, and let go of the database."""
+        self._clustering.close()
         self._committer.close()
         self._files.close()
         self._backfills.close()

@@ -44,10 +44,13 @@ _UNPUBLISHED = """backfill_id IN (SELECT backfill_id FROM backfill_partitions WH
 
 
 class BackfillTable:
-    """Rows of `backfills` and `backfill_partitions`. Any thread; one transaction at a time."""
+    """Rows of `backfills` and `backfill_partitions`. Any thread; one transaction at a time.
 
-    def __init__(self, cursor: Cursor, sources: SourceIds, now_us: Callable[[], int]) -> None:
-        self._cursor, self._sources, self._now_us = cursor, sources, now_us
+    `moving` is held while rows of history are taken from where they are: DuckDB lets only one transaction delete a row.
+    """
+
+    def __init__(self, cursor: Cursor, sources: SourceIds, now_us: Callable[[], int], moving: threading.Lock) -> None:
+        self._cursor, self._sources, self._now_us, self._moving = cursor, sources, now_us, moving
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -119,7 +122,7 @@ class BackfillTable:
 
     def _write(self, known: Backfill, batch: Batch) -> None:
         part, now_us = known.part(PartKey.of(batch.origin)), self._now_us()
-        with transaction(self._cursor):
+        with self._moving, transaction(self._cursor):
             ids = self._sources.assign(self._cursor, [batch.origin], now_us)
             source_id = ids[batch.origin]
             stored = supersede(self._cursor, known, part, batch, By(source_id, now_us))

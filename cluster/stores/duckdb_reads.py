@@ -29,8 +29,9 @@ _INTERRUPT_EVERY_S = 0.05
 _LOOK_EVERY_S = 0.1
 _EARLY_CANCELS = 1_000
 _CANCELLED = "the read was cancelled, because its client went away: ask again"
-# How DuckDB's errors that may pass begin, where an Arrow reader has only their text.
-_TRANSIENT_TEXTS = ("IO Error", "Out of Memory Error", "INTERRUPT Error", "Internal Error", "FATAL Error")
+# How DuckDB's errors begin, where an Arrow reader has only their text.
+_NO_MEMORY = "Out of Memory Error"
+_TRANSIENT_TEXTS = ("IO Error", "INTERRUPT Error", "Internal Error", "FATAL Error")
 _SAFE = {"enable_external_access": False, "python_enable_replacements": False}
 
 
@@ -46,6 +47,10 @@ class Snapshot:
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
         self._cursor = cursor
+
+    def give(self, name: str, table: pa.Table) -> None:
+        """Let queries read `table` under this name."""
+        self._cursor.register(name, table)
 
     def query(self, sql: str, parameters: Parameters = (), *, max_rows: int | None = None) -> pa.Table:
         """Return all rows of a query; raise Refused when there are more than `max_rows`."""
@@ -69,8 +74,8 @@ class DuckReads:
     """All reads of one process. Any number of threads may call; `concurrent_reads` run, the others wait their turn.
 
     A read that takes longer than `read_timeout_s` is stopped and raises Refused; one that waits longer than `read_wait_s`
-    for its turn raises Busy, one that is cancelled RetryLater. Raise Misconfigured for a database whose statements could
-    reach files.
+    for its turn raises Busy, as does one for which even the disk beside memory is too little, and one that is cancelled
+    RetryLater. Raise Misconfigured for a database whose statements could reach files.
     """
 
     def __init__(self, database: Database, config: OfflineStoreConfig) -> None:
@@ -113,7 +118,7 @@ class DuckReads:
                     raise RetryLater(_CANCELLED) from None
                 if ended.is_set():
                     raise self._too_long() from None
-                raise _translated(error) from error
+                raise self._translated(error) from error
 
     def query(self, sql: str, parameters: Parameters = (), *, max_rows: int | None = None) -> pa.Table:
         """Return the rows of a query of ours; raise Refused when there are more than `max_rows`."""
@@ -157,6 +162,19 @@ class DuckReads:
             f"the read took longer than {self._config.read_timeout_s} s and was stopped: ask for fewer rows or a shorter "
             "time range, or raise offline_store.read_timeout_s",
         )
+
+    def _translated(self, error: duckdb.Error | OSError) -> RaytideError:
+        first_line = str(error).splitlines()[0]
+        if isinstance(error, duckdb.OutOfMemoryException) or first_line.startswith(_NO_MEMORY):
+            return Busy(
+                f"the read needs more memory than DuckDB has left ({first_line}): ask for fewer rows or features, or raise "
+                f"offline_store.memory_limit, which is {self._config.memory_limit}",
+            )
+        if isinstance(error, duckdb.PermissionException):
+            return Refused("files, network and settings are out of reach of a read: use the store's tables (SHOW TABLES)")
+        if isinstance(error, (*FATAL, *TRANSIENT)) or first_line.startswith(_TRANSIENT_TEXTS):
+            return RetryLater(f"the read failed: {first_line}; try again")
+        return Refused(f"the query is wrong: {first_line}")
 
 
 class _Cancels:
@@ -218,12 +236,3 @@ def _check_size(found: int, limit: int | None, what: str) -> None:
             f"the result has more than {limit} {what}: add a WHERE or LIMIT, or aggregate"
             + (" (the limit is offline_store.max_result_rows)" if what == "rows" else ""),
         )
-
-
-def _translated(error: duckdb.Error | OSError) -> RaytideError:
-    first_line = str(error).splitlines()[0]
-    if isinstance(error, duckdb.PermissionException):
-        return Refused("files, network and settings are out of reach of a read: use the store's tables (SHOW TABLES)")
-    if isinstance(error, (*FATAL, *TRANSIENT)) or first_line.startswith(_TRANSIENT_TEXTS):
-        return RetryLater(f"the read failed: {first_line}; try again")
-    return Refused(f"the query is wrong: {first_line}")

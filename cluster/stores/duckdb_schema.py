@@ -6,7 +6,7 @@ files have been damaged before.
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 REPLAYS = """replays(replay_id VARCHAR, source_id INTEGER, first_position BIGINT, next_position BIGINT, events BIGINT,
         state VARCHAR, committed_at TIMESTAMP)"""
@@ -21,6 +21,7 @@ BACKFILLS = """backfills(backfill_id VARCHAR, "view" VARCHAR, source VARCHAR, fe
 BACKFILL_PARTITIONS = """backfill_partitions(backfill_id VARCHAR, topic VARCHAR, "partition" INTEGER, incarnation INTEGER,
         topic_id VARCHAR, first_position BIGINT, end_position BIGINT, next_position BIGINT, published_position BIGINT,
         events BIGINT, "rows" BIGINT, superseded BIGINT, rejected BIGINT, "open" BIGINT, upload_id VARCHAR)"""
+CLUSTERED = "clustered(source_id INTEGER, next_position BIGINT)"
 TOPICS = "topics(topic VARCHAR, incarnation INTEGER, topic_id VARCHAR, first_seen TIMESTAMP)"
 
 TABLES = (
@@ -28,6 +29,8 @@ TABLES = (
     # The user's five columns, then where the row came from. (source_id, position, feature_name) is unique.
     """features(entity_id VARCHAR, feature_name VARCHAR, value DOUBLE, event_timestamp TIMESTAMP, created_at TIMESTAMP,
         source_id INTEGER, position BIGINT)""",
+    # Up to where the rows of a source lie in the order of (feature, entity, time); the others lie as they arrived.
+    CLUSTERED,
     # What a source_id stands for: (topic, partition, registry version) or (upload, registry version). Offsets of a topic
     # that was made anew begin again: they are another incarnation.
     """sources(source_id INTEGER, kind VARCHAR, topic VARCHAR, "partition" INTEGER, upload_id VARCHAR,
@@ -77,4 +80,5 @@ UPGRADES = {
     ),
     # One that was made on the way here has the column already.
     4: ("ALTER TABLE backfill_partitions ADD COLUMN IF NOT EXISTS upload_id VARCHAR",),
+    5: (f"CREATE TABLE {CLUSTERED}",),
 }

@@ -135,7 +135,11 @@ def test_a_join_is_asked_for_once_and_when_wanted(store: raytide.FeatureStore, m
     assert asked == []
     assert job.to_df()["user_age"].tolist() == [31.5]
     assert job.to_arrow().num_rows == 1
-    assert asked == [("scoring", {"known_at": "2026-01-01", "full_feature_names": False})]
+    plain = {"known_at_column": "", "full_feature_names": False, "registry_version": 0}
+    assert asked == [("scoring", plain | {"known_at": "2026-01-01"})]
+    store.get_historical_features(pa.table({}), ["user_age"], True, known_at_column="seen", registry_version=3).to_arrow()
+    wanted = {"known_at": None, "known_at_column": "seen", "full_feature_names": True, "registry_version": 3}
+    assert asked[1] == (["user_age"], wanted)
 
 
 @pytest.mark.parametrize("state", [UploadState.DONE, UploadState.FAILED])

@@ -587,6 +587,16 @@ def test_more_historical_bytes_than_allowed_are_refused_by_number(twin: Twin) ->
             client.get_historical_features(MIXED, ["user_age"])
 
 
+def test_an_answer_that_would_be_larger_than_allowed_is_refused_by_number(twin: Twin) -> None:
+    rows = pa.table({"user_id": pa.array(["1"] * 100), "event_timestamp": pa.nulls(100, pa.timestamp("us"))})
+    for address in _serving(twin, GatewayConfig(port=0, max_historical_bytes=1_500)):
+        with RaytideClient(address) as client:
+            few = client.get_historical_features(rows, ["user_age"])
+            assert few.num_rows == 100
+            with pytest.raises(OverLimit, match=r"100 rows of 2 features.*max_historical_bytes"):
+                client.get_historical_features(rows, "scoring")
+
+
 def test_a_historical_read_ends_when_its_client_goes_away(twin: Twin, channel: grpc.Channel) -> None:
     twin.waits_for_cancel = True
     call = features_pb2_grpc.FeatureServiceStub(channel).GetHistoricalFeatures(_historical(HEADER, ROWS), timeout=60)

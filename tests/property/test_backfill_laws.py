@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -18,6 +19,7 @@ from cluster.ingest.backfills import Backfill, BackfillPart, BackfillState
 from cluster.records import Origin
 from cluster.serving.asof import point_in_time
 from cluster.stores.duckdb import DuckStore
+from cluster.stores.duckdb_clustering import HistoryOrder
 from cluster.stores.memory_offline import MemoryOfflineStore
 from tests.backfill_world import FORBIDDEN, NOW, BackfillWorld, definitions
 from tests.batches import EPOCH_US, Row, make_batch, row_at
@@ -162,13 +164,16 @@ def value_of(position: int, version: int) -> Row:
     return entity, name, float(position * 10 + version), event, created, position
 
 
-def play(store: DuckStore | MemoryOfflineStore, history: list[Any]) -> list[tuple[Any, ...]]:
-    """Return how far each backfill was after each chunk, and what each replay took."""
+def play(
+    store: DuckStore | MemoryOfflineStore, history: list[Any], between: Callable[[], object] = lambda: None
+) -> list[tuple[Any, ...]]:
+    """Return how far each backfill was after each chunk, and what each replay took; call `between` before each step."""
     store.open_partition("events", 0, 0)
     rows = [value_of(p, 1) for p in range(RECORDS) if p not in REJECTED]
     store.commit(make_batch(STREAM, 1, (0, RECORDS), rows, rejected=sorted(REJECTED)))
     answers: list[tuple[Any, ...]] = []
     for number, step in enumerate(history):
+        between()
         if len(step) == 2:
             replayed = [value_of(p, step[0]) for p in sorted(step[1])]
             span = min(step[1]), max(step[1]) + 1
@@ -197,16 +202,18 @@ def backfilled(store: DuckStore | MemoryOfflineStore, name: str, step: Any) -> I
     store.end_backfill(name, BackfillState.DONE)
 
 
-@given(steps)
+@given(steps, st.integers(1, RECORDS))
 @settings(deadline=None, max_examples=20)
-def test_the_database_does_what_the_twin_does(history: list[Any]) -> None:
+def test_the_database_does_what_the_twin_does_also_while_it_puts_history_in_order(history: list[Any], rows: int) -> None:
     twin = MemoryOfflineStore(count(EPOCH_US).__next__)
     expected = play(twin, history)
     left = sorted((r["position"], r["value"], str(o.kind), o.registry_version) for o, r in twin.backfills.rows())
     assert len({position for position, *_ in left}) == len(left), "one version of each record"
     with TemporaryDirectory() as folder:
         store = DuckStore(OfflineStoreConfig(path=str(Path(folder) / "f.duckdb"), group_commit_ms=0), count(EPOCH_US).__next__)
-        assert play(store, history) == expected
+        order = HistoryOrder(store.database.cursor(), rows, threading.Lock())
+        assert play(store, history, order.advance) == expected
+        order.close()
         cursor = store.database.cursor()
         columns = "position, value, kind, registry_version"
         found = cursor.execute(f"SELECT {columns} FROM features JOIN sources USING (source_id) ORDER BY ALL").fetchall()

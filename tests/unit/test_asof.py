@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from cluster.config import OfflineStoreConfig
-from cluster.errors import Refused
+from cluster.errors import Busy, Refused
 from cluster.registry.catalog import FeatureSpec
 from cluster.serving.asof import Terms, point_in_time
 from cluster.stores.duckdb_database import DuckDatabase
@@ -176,3 +176,33 @@ def test_versions_take_what_their_definitions_computed(tmp_path: Path) -> None:
     }
     database.close()
     assert list(found.values()) == [[20.0], [10.0], [20.0], [None]]
+
+
+ROWS = 100_000
+
+
+@pytest.fixture
+def short_of_memory(tmp_path: Path) -> Iterator[DuckReads]:
+    config = OfflineStoreConfig(path=str(tmp_path / "f.duckdb"), memory_limit="24MB", threads=1)
+    database = DuckDatabase(config)
+    with database.cursor() as cursor:
+        cursor.execute(
+            f"""INSERT INTO features SELECT 'user_' || (n % 1000), 'clicks', n, make_timestamp(n), make_timestamp(n), 1, n
+            FROM range({ROWS}) AS r(n)"""
+        )
+    yield DuckReads(database, config)
+    database.close()
+
+
+def test_a_read_beyond_the_memory_goes_by_the_disk(short_of_memory: DuckReads, tmp_path: Path) -> None:
+    keys = pa.array([f"user_{n % 1000}" for n in range(ROWS)])
+    entity_rows = pa.table({"user_id": keys, "event_timestamp": pa.array(range(ROWS), pa.timestamp("us"))})
+    joined = point_in_time(short_of_memory, entity_rows, [CLICKS])
+    assert joined["clicks"].to_pylist() == [float(n) for n in range(ROWS)]
+    assert (tmp_path / "f.duckdb.tmp").exists(), "so much memory is enough: the test tests nothing"
+
+
+def test_a_read_for_which_that_is_not_enough_names_the_limit(short_of_memory: DuckReads) -> None:
+    with pytest.raises(Busy, match=r"fewer rows.*offline_store\.memory_limit, which is 24MB"):
+        short_of_memory.query("SELECT list(n) AS one_value FROM range(10_000_000) AS r(n)")
+    assert short_of_memory.query("SELECT count(*) AS n FROM features")["n"].to_pylist() == [ROWS], "others are served"

@@ -21,6 +21,7 @@ from cluster.ingest.backfills import Backfill, BackfillPart
 from cluster.ingest.resets import Reset
 from cluster.records import ROWS_SCHEMA, Batch, Origin, PartitionStart
 from cluster.stores.duckdb import DuckStore
+from cluster.stores.duckdb_clustering import HistoryOrder
 from cluster.stores.duckdb_database import DuckDatabase
 from cluster.stores.duckdb_schema import SCHEMA_VERSION
 from cluster.stores.duckdb_staging import Room, Stage
@@ -156,9 +157,25 @@ Path(sys.argv[1]).parent.mkdir(); held = duckdb.connect(sys.argv[1]); print("hel
         store.close()
         with duckdb.connect(config.path) as fourth:
             fourth.execute("ALTER TABLE backfill_partitions DROP COLUMN upload_id")
+            fourth.execute("DROP TABLE clustered")
             fourth.execute("UPDATE meta SET schema_version = 4")
         again = DuckStore(config)
         assert again.get_backfill("b").parts == (begun,)
+        assert ask(again, "FROM meta") == [(SCHEMA_VERSION,)]
+        again.close()
+
+    def test_a_file_of_the_fifth_version_is_brought_up_to_date(self, store: DuckStore, config: OfflineStoreConfig) -> None:
+        store.open_partition("events", 0, 0)
+        store.commit(stream_batch(1, 0, 2))
+        store.close()
+        with duckdb.connect(config.path) as fifth:
+            fifth.execute("DROP TABLE clustered")
+            fifth.execute("UPDATE meta SET schema_version = 5")
+        again = DuckStore(config)
+        order = HistoryOrder(again.database.cursor(), 2, threading.Lock())
+        assert order.advance() == 2, "what was there before is put in order as well"
+        order.close()
+        assert positions(again) == [0, 1]
         assert ask(again, "FROM meta") == [(SCHEMA_VERSION,)]
         again.close()
 
@@ -166,7 +183,7 @@ Path(sys.argv[1]).parent.mkdir(); held = duckdb.connect(sys.argv[1]); print("hel
     def undo_the_fourth_version(file: duckdb.DuckDBPyConnection) -> None:
         file.execute("ALTER TABLE registry_versions DROP COLUMN shipped")
         file.execute("ALTER TABLE sources DROP COLUMN backfill_id")
-        for table in ("superseded", "backfills", "backfill_partitions"):
+        for table in ("superseded", "backfills", "backfill_partitions", "clustered"):
             file.execute(f"DROP TABLE {table}")
 
     @classmethod
@@ -469,6 +486,7 @@ import sys, resource
 from cluster.config import OfflineStoreConfig
 from cluster.errors import RetryLater
 from cluster.stores.duckdb import DuckStore
+from cluster.stores.duckdb_clustering import HistoryOrder
 from tests.batches import stream_batch
 store = DuckStore(OfflineStoreConfig(path=sys.argv[1], group_commit_ms=1))
 store.open_partition("events", 0, 0)
