@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import chain, pairwise
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +12,7 @@ from rich.live import Live
 
 from cluster.errors import RetryLater
 from cluster.status import StatusReport
-from raytide.cli_output import Address, Json, connect, errors, output, print_json
+from raytide.cli_output import Address, Json, connect, output, print_json
 from raytide.cli_status_page import lines, page
 from raytide.client import RaytideClient
 
@@ -47,25 +46,31 @@ def _plain(report: StatusReport) -> dict[str, Any]:
 
 
 def _watch(client: RaytideClient) -> None:
-    first = client.status()  # an app that is not there is an error; one that goes away meanwhile is worth waiting for
-    looks = chain([first], _looks(client, LOOK_SECONDS if output.is_terminal else LINE_SECONDS))
     if not output.is_terminal:
-        for line in chain(lines(first), *(lines(now, before) for before, now in pairwise(looks))):
-            typer.echo(line)
+        for before, now in _looks(client, LINE_SECONDS):
+            for line in lines(now, before):
+                typer.echo(line)
         return
-    with Live(page(first), console=output, auto_refresh=False, screen=True) as live:
-        for before, now in pairwise(looks):
+    with Live(console=output, auto_refresh=False) as live:
+        for before, now in _looks(client, LOOK_SECONDS):
             live.update(page(now, before, most=_room()), refresh=True)
 
 
-def _looks(client: RaytideClient, seconds: float) -> Iterator[StatusReport]:
-    """Yield one report after the other; say so while none is to be had."""
+def _looks(client: RaytideClient, seconds: float) -> Iterator[tuple[StatusReport | None, StatusReport]]:
+    """Yield each report with the one before it. An app that is not there is an error; one that goes away is waited for."""
+    before, now = None, client.status()
+    while True:
+        yield before, now
+        before, now = now, _next(client, seconds)
+
+
+def _next(client: RaytideClient, seconds: float) -> StatusReport:
     while True:
         time.sleep(seconds)  # the pace of the display
         try:
-            yield client.status()
+            return client.status()
         except RetryLater as error:
-            errors.print(f"no answer: {error}", highlight=False)
+            output.print(f"no answer: {error}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _room() -> int:
