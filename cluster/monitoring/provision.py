@@ -32,7 +32,6 @@ def provision(state: Path, ray_temp: Path) -> Path:
     """Write everything anew below `state`, for a Ray with its temp folder at `ray_temp`; return the folder."""
     folder = state.resolve() / FOLDER
     paths = {
-        "@DISCOVERY@": str(ray_temp / DISCOVERY),
         "@DASHBOARDS@": str(dashboards(state.resolve())),
         "@PROVISIONING@": str(folder / "grafana" / "provisioning"),
     }
@@ -42,4 +41,13 @@ def provision(state: Path, ray_temp: Path) -> Path:
             text = text.replace(mark, path)
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         (folder / place).write_text(text, encoding="utf-8")
+    _link(folder / "nodes.json", ray_temp / DISCOVERY)
     return folder
+
+
+def _link(path: Path, target: Path) -> None:
+    """Let `path` lead to `target`, in one step: Prometheus may be reading it."""
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(target)
+    fresh.replace(path)

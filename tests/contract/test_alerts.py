@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from cluster.monitoring.provision import provision
+from cluster.monitoring.provision import DISCOVERY, provision
 from tests.prometheus import program
 
 HERE = Path(__file__).parent
@@ -21,6 +21,7 @@ def promtool(*arguments: str | Path) -> None:
 
 
 def test_what_is_provisioned_is_right(tmp_path: Path) -> None:
+    (tmp_path / DISCOVERY).write_text("[]", encoding="utf-8")
     promtool("check", "config", provision(tmp_path, tmp_path) / "prometheus.yml")
 
 

@@ -231,12 +231,14 @@ def test_gauge_of_the_online_store(state: OnlineState, value: int) -> None:
 
 
 def test_what_is_provisioned_knows_where_everything_is(tmp_path: Path) -> None:
-    folder = provision(tmp_path / "state", Path("/ray/raytide-x"))
+    folder = provision(tmp_path / "state", Path("/ray/before"))
+    provision(tmp_path / "state", Path("/ray/raytide-x"))  # Ray was started anew, and is elsewhere now
     written = [path for path in folder.rglob("*") if path.is_file()]
     assert not [path for path in written if re.search(r"@[A-Z]+@", path.read_text(encoding="utf-8"))]
     scraped = yaml.safe_load((folder / "prometheus.yml").read_text(encoding="utf-8"))
     (job,) = scraped["scrape_configs"]
-    assert job["file_sd_configs"] == [{"files": ["/ray/raytide-x/prom_metrics_service_discovery.json"]}]
+    (nodes,) = job["file_sd_configs"][0]["files"]
+    assert (folder / nodes).readlink() == Path("/ray/raytide-x/prom_metrics_service_discovery.json")
     assert [folder / name for name in scraped["rule_files"]] == [folder / "alerts.yml"]
     providers = yaml.safe_load((folder / "grafana/provisioning/dashboards/raytide.yml").read_text(encoding="utf-8"))
     dashboards = Path(providers["providers"][0]["options"]["path"])
