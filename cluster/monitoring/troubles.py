@@ -58,8 +58,12 @@ def _writer(report: StatusReport) -> Iterator[Trouble]:
 
 
 def _online(report: StatusReport) -> Iterator[Trouble]:
-    if report.online.state is not OnlineState.OK:
-        yield Trouble(Weight.WAITS, f"online store is {report.online.state}", report.online.note)
+    online = report.online
+    if online.state is OnlineState.REBUILDING:
+        done = f"{online.entities_done:,} of {online.entities_total:,} entities are written"
+        yield Trouble(Weight.WAITS, "online store is REBUILDING", f"{done}; until then a read may miss values")
+    elif online.state is not OnlineState.OK:
+        yield Trouble(Weight.WAITS, f"online store is {online.state}", online.note or "nobody has looked yet")
 
 
 def _partitions(report: StatusReport) -> Iterator[Trouble]:
@@ -68,7 +72,7 @@ def _partitions(report: StatusReport) -> Iterator[Trouble]:
         if partition.state == State.HALTED:
             yield Trouble(Weight.ACT, f"{name} is HALTED", partition.note)
         elif partition.state != State.RUNNING:
-            yield Trouble(Weight.WAITS, f"{name} is {partition.state}", partition.note)
+            yield Trouble(Weight.WAITS, f"{name} is {partition.state}", partition.note or "it has not said more yet")
         elif is_behind(partition):
             yield Trouble(Weight.SLOW, f"{name} is behind", _behind(partition, report.limiter))
         elif partition.note:

@@ -127,6 +127,12 @@ def test_a_file_that_failed_is_told_for_a_while_with_its_error() -> None:
             "! disk of the history is nearly full: 5.0 GiB are left: make room, before streams have to wait",
         ),
         (replace(WELL, online=OnlineReport(OnlineState.AWAY, "Redis is away")), "! online store is AWAY: Redis is away"),
+        (replace(WELL, online=OnlineReport()), "! online store is UNKNOWN: nobody has looked yet"),
+        (
+            replace(WELL, online=OnlineReport(OnlineState.REBUILDING, "", 12_000, 100_000)),
+            "! online store is REBUILDING: 12,000 of 100,000 entities are written; until then a read may miss values",
+        ),
+        (with_partition(WELL, 1, state=str(State.STARTING)), "! orders[1] is STARTING: it has not said more yet"),
     ],
 )
 def test_what_else_can_be_wrong(report: StatusReport, line: str) -> None:
