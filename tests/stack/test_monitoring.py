@@ -122,7 +122,9 @@ def test_a_halted_partition_is_told_by_everything(world: World) -> None:
     behind = next(p["lag"] for p in world.app.ask("status")["partitions"] if (p["topic"], p["partition"]) == (ORDERS, 1))
     eventually(lambda: world.max(m.LAG_RECORDS, "topic, partition").get(("1", ORDERS)) == behind > 0, "how far it is behind")
     (what,) = [line for line in told(world.app) if line.startswith("!")]
-    assert what.startswith(f"! {ORDERS}[1] is HALTED: 1000 records in a row were rejected, most of them malformed_json")
+    assert re.match(
+        rf"! {re.escape(ORDERS)}\[1\] is HALTED: .* records in a row were rejected .* most of them malformed_json", what
+    )
     assert f"`raytide partitions resume {ORDERS} 1`" in what
 
 
