@@ -101,4 +101,4 @@ def _workers(upload: Upload, limiter: LimiterReport) -> str:
     if upload.state is UploadState.RECEIVING:
         return "its bytes are still on their way, or its sender is gone"
     held, waiting = (sum(slot.job == upload.upload_id for slot in slots) for slots in (limiter.held, limiter.waiting))
-    return f"{held} workers at it, {waiting} wait for a slot ({len(limiter.held)} of {limiter.slots} are taken)"
+    return f"workers at it: {held}, waiting for a slot: {waiting}; {len(limiter.held)} of {limiter.slots} slots are taken"

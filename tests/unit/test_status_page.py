@@ -102,7 +102,7 @@ def test_which_file_is_slow_and_why() -> None:
     (line,) = of_interest(replace(WELL, uploads=(quick, slow, upload("old.csv", UploadState.DONE, 9_000)), limiter=slots))
     assert line == (
         "! file big.csv (id-big.csv) is slow: PROCESSING for 90 s, 1,200,000 rows so far; "
-        "1 workers at it, 3 wait for a slot (2 of 2 are taken)"
+        "workers at it: 1, waiting for a slot: 3; 2 of 2 slots are taken"
     )
 
 
