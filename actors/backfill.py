@@ -34,7 +34,7 @@ from cluster.telemetry import set_up_logs
 
 @ray.remote(num_cpus=1, max_retries=3)
 def _stretch(app: App, definitions: bytes, backfill: Backfill, key: PartKey) -> None:
-    with _work(app, definitions, backfill) as work:
+    with _work(app, definitions, backfill, topic=key.topic, partition=key.partition) as work:
         source = KafkaPartition(app.config.kafka, app.bootstrap, key.topic, key.partition, app.config.ingest)
         try:
             run_stretch(work, key, source)
@@ -44,13 +44,13 @@ def _stretch(app: App, definitions: bytes, backfill: Backfill, key: PartKey) -> 
 
 @ray.remote(num_cpus=1, max_retries=3)
 def _piece(app: App, definitions: bytes, backfill: Backfill, upload: Upload, piece: Piece) -> None:
-    with _work(app, definitions, backfill) as work:
+    with _work(app, definitions, backfill, upload_id=upload.upload_id, piece=piece.number) as work:
         run_piece(work, upload, piece)
 
 
 @contextmanager
-def _work(app: App, definitions: bytes, backfill: Backfill) -> Iterator[Work]:
-    set_up_logs(app.config.telemetry)
+def _work(app: App, definitions: bytes, backfill: Backfill, **place: str | int) -> Iterator[Work]:
+    set_up_logs(app.config.telemetry, backfill=backfill.backfill_id, **place)
     give_way()
     catalog = loader.from_bytes(definitions).registered_as(backfill.registry_version)
     online = RedisOnlineStore(app.redis_url, app.config.online_store)

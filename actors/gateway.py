@@ -21,6 +21,7 @@ from actors.backfill_client import BackfillClient
 from actors.definitions import InForce
 from actors.ending import FINISH_SECONDS, on_sigterm
 from actors.handles import LIMITER, SUPERVISOR, WRITER, Remote, kill, names, partition_name, quietly
+from actors.metrics import RayMetrics
 from actors.replay import RayPartRunner
 from actors.upload import RayPieceRunner
 from actors.watch import AnswerWatch
@@ -37,6 +38,7 @@ from cluster.gateway.backend import Read
 from cluster.gateway.server import GatewayServer
 from cluster.ingest.stream import State
 from cluster.lineage.features import alike, stored_versions
+from cluster.monitoring.metrics import Metrics
 from cluster.rebuild import as_it_is, ask
 from cluster.registry import loader
 from cluster.registry.catalog import Catalog, FeatureSpec
@@ -56,11 +58,11 @@ SHOWN_UPLOADS = 20
 class AppBackend:
     """Meets the gateway's Backend: what the services of the gRPC edge are allowed to reach."""
 
-    def __init__(self, app: App, name: str) -> None:
+    def __init__(self, app: App, name: str, metrics: Metrics) -> None:
         self._app, self.definitions = app, InForce(app)
         quietly(self.definitions.look, None)  # while the writer is away: the supervisor says later when to look
         self.offline = BackfillClient()
-        self.online = RedisOnlineStore(app.redis_url, app.config.online_store)
+        self.online = RedisOnlineStore(app.redis_url, app.config.online_store, metrics)
         spool = str(Path(app.folder) / app.config.uploads.spool)
         self.uploads = UploadService(
             self.offline,
@@ -70,6 +72,7 @@ class AppBackend:
             RayPieceRunner(app.config, name),
             now_us,
             max_record_bytes=app.config.ingest.max_record_bytes,
+            metrics=metrics,
         )
         parts = DeadLetterParts(
             self.offline, self.online, self.definitions.look, RayPartRunner(app.config.ingest, name), app.config.ingest
@@ -114,7 +117,7 @@ class AppBackend:
             limiter=quietly(lambda: Remote(LIMITER, STATUS_SECONDS).call("snapshot"), LimiterReport()),
             writer=writer,
             # A writer that is stopped, not dead, would keep a status waiting for as long as any other call.
-            uploads=() if writer.state == "AWAY" else tuple(quietly(lambda: self.uploads.listed(SHOWN_UPLOADS), [])),
+            uploads=() if writer.state == "AWAY" else tuple(quietly(lambda: self.uploads.to_watch(SHOWN_UPLOADS), [])),
             online=self._online_report(),
             spool=self.uploads.spool_report(),
         )
@@ -185,6 +188,7 @@ class AppBackend:
             queued_batches=found.waiting_batches,
             queued_bytes=found.waiting_bytes,
             file_bytes=found.file_bytes + found.wal_bytes,
+            free_bytes=found.free_bytes,
         )
 
     def _wait_for(self, ends: Mapping[tuple[str, int], int], seconds: float) -> None:
@@ -202,13 +206,13 @@ class Gateway:
     """Serves from construction until `close`."""
 
     def __init__(self, app: App, name: str) -> None:
-        set_up_logs(app.config.telemetry)
-        self._name = name
-        self._log = structlog.get_logger().bind(actor=name)
+        set_up_logs(app.config.telemetry, actor=name)
+        self._name, self._log = name, structlog.get_logger()
         # A predecessor's slots: its tasks ended with it.
         quietly(lambda: Remote(LIMITER).call("release_job", f"{name}:"), None)
-        self._backend = AppBackend(app, name)
-        self._server = GatewayServer(app.config.gateway, self._backend)
+        metrics = RayMetrics()
+        self._backend = AppBackend(app, name, metrics)
+        self._server = GatewayServer(app.config.gateway, self._backend, metrics)
         self._server.start()
         self._address = f"{app.config.gateway.host}:{self._server.port}"
         self._backend.address = self._address
@@ -216,7 +220,7 @@ class Gateway:
         self._backend.backfills.start()
         self._stop = threading.Event()
         # Nobody else watches the supervisor, which watches all others.
-        AnswerWatch(lambda: [n for n in names() if n == SUPERVISOR], app.config.ray.unresponsive_s, self._stop)
+        AnswerWatch(lambda: [n for n in names() if n == SUPERVISOR], app.config.ray.unresponsive_s, self._stop, metrics)
         threading.Thread(target=self._keep_uploads, name="keep-uploads", daemon=True).start()
         on_sigterm(lambda: self.close(FINISH_SECONDS))
         self._log.info("gateway_up", address=self._address)

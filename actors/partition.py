@@ -15,6 +15,7 @@ from actors.clients import SlotClient, WriterClient
 from actors.definitions import InForce
 from actors.ending import FINISH_SECONDS, on_sigterm
 from actors.handles import partition_name
+from actors.metrics import RayMetrics
 from cluster.app import App
 from cluster.errors import Fenced, Gap, Misconfigured, Refused, RetryLater
 from cluster.ingest.leases import Claim, Kind
@@ -34,11 +35,12 @@ class Partition:
     """Runs from construction until `drain`; all calls answer at once."""
 
     def __init__(self, app: App, source: StreamSource, partition: int) -> None:
-        set_up_logs(app.config.telemetry)
+        set_up_logs(app.config.telemetry, topic=source.topic, partition=partition)
+        self._metrics = RayMetrics()
         self._app, self._topic, self._partition = app, source.topic, partition
         self._definitions = InForce(app)
         self._name = partition_name(source.topic, partition)
-        self._log = structlog.get_logger().bind(topic=source.topic, partition=partition)
+        self._log = structlog.get_logger()
         self._stop = threading.Event()
         self._loop: StreamLoop | None = None
         self._outcome = Progress()
@@ -102,14 +104,14 @@ class Partition:
     def _run_once(self) -> None:
         config, plan = self._app.config, self._plan()
         source = KafkaPartition(config.kafka, self._app.bootstrap, self._topic, self._partition, config.ingest)
-        online = RedisOnlineStore(self._app.redis_url, config.online_store)
+        online = RedisOnlineStore(self._app.redis_url, config.online_store, self._metrics)
         dead_letters = open_dead_letters(config.kafka, self._app.bootstrap, self._topic)
         slot = SlotClient(Claim(self._name, Kind.STREAM, self._name))
         try:
             self._loop = StreamLoop(
                 Origin.stream(self._topic, self._partition, plan.registry_version),
                 plan,
-                Ports(source, online, WriterClient(), slot, dead_letters),
+                Ports(source, online, WriterClient(), slot, dead_letters, self._metrics),
                 config.ingest,
                 allowed_rejects=self._allowed_rejects,
             )

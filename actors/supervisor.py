@@ -18,13 +18,17 @@ import structlog
 
 from actors import handles
 from actors.clients import WriterClient
+from actors.gauges import Gauges
+from actors.metrics import RayMetrics
 from actors.partition import Partition
 from actors.spare import Spares
 from actors.switching import Switching
 from actors.watch import AnswerWatch
 from cluster.app import App
+from cluster.clock import now_us
 from cluster.errors import RaytideError, RetryLater, Unreachable
 from cluster.ingest.stream import Progress, State
+from cluster.monitoring.lag import Lag
 from cluster.rebuild import Mark, OnlineWatch, Parts
 from cluster.registry.definitions import StreamSource
 from cluster.status import OnlineReport, PartitionReport, unknown_partition
@@ -43,10 +47,11 @@ class Supervisor:
     """Looks every two seconds from construction on. Other calls answer at once."""
 
     def __init__(self, app: App) -> None:
-        set_up_logs(app.config.telemetry)
-        self._app = app
+        set_up_logs(app.config.telemetry, actor=handles.SUPERVISOR)
+        self._app, self._lag = app, Lag()
+        metrics = RayMetrics()
         self._switching = Switching(app)
-        self._log = structlog.get_logger().bind(actor=handles.SUPERVISOR)
+        self._log = structlog.get_logger()
         self._admin: KafkaAdmin | None = None
         self._counts: dict[str, int] = {}
         self._progress: dict[Key, Progress] = {}
@@ -56,12 +61,14 @@ class Supervisor:
         self._stop, self._looked, self._wake = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._live, name=handles.SUPERVISOR, daemon=True)
         self._thread.start()
-        self._online = RedisOnlineStore(app.redis_url, app.config.online_store)
+        self._online = RedisOnlineStore(app.redis_url, app.config.online_store, metrics)
         parts = Parts(WriterClient(), self._online, lambda: self._switching.online_names() or (), _in_flight, self._pause)
         self._watch = OnlineWatch(parts, self._stop.is_set)
         self._watching = threading.Thread(target=self._watch_online, name="online-watch", daemon=True)
         self._watching.start()
-        self._answers = AnswerWatch(_others, app.config.ray.unresponsive_s, self._stop)
+        self._answers = AnswerWatch(_others, app.config.ray.unresponsive_s, self._stop, metrics)
+        gauges = Gauges(self.partitions, self.online, metrics)
+        threading.Thread(target=gauges.run, args=(self._stop,), name="gauges", daemon=True).start()
 
     def __repr__(self) -> str:
         return handles.SUPERVISOR
@@ -152,6 +159,7 @@ class Supervisor:
                 self._counts[source.topic] = count
                 self._ensure(source, count)
         self._ends = admin.ends(list(self._counts))
+        self._lag.look(self._progress, self._ends, now_us())
 
     def _end_all_but(self, topics: frozenset[str]) -> None:
         """End the partitions of topics that no source reads any more, once what they had in flight is committed."""
@@ -207,6 +215,7 @@ class Supervisor:
             rejected=progress.rejected,
             in_flight=progress.in_flight,
             registry_version=progress.registry_version,
+            lag_seconds=self._lag.seconds(key, progress, self._ends.get(key), now_us()),
         )
 
     def _missing(self, source: StreamSource) -> PartitionReport:

@@ -35,7 +35,7 @@ TRIES = 4
 
 @ray.remote(num_cpus=1, max_retries=TRIES - 1)
 def _piece(config: Config, definitions: bytes, version: int, upload: Upload, piece: Piece) -> PieceCounts:
-    set_up_logs(config.telemetry)
+    set_up_logs(config.telemetry, upload_id=upload.upload_id, piece=piece.number)
     give_way()
     catalog = loader.from_bytes(definitions).registered_as(version)
     return run_piece(catalog, config.ingest, WriterClient(), upload, piece)
@@ -43,7 +43,7 @@ def _piece(config: Config, definitions: bytes, version: int, upload: Upload, pie
 
 @ray.remote(num_cpus=1, max_retries=TRIES - 1)
 def _checked(config: Config, definitions: bytes, version: int, upload: Upload, piece: Piece) -> PieceCounts:
-    set_up_logs(config.telemetry)
+    set_up_logs(config.telemetry, upload_id=upload.upload_id, piece=piece.number)
     give_way()
     catalog = loader.from_bytes(definitions).registered_as(version)
     return check_piece(catalog, config.ingest, upload, piece)

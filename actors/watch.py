@@ -21,6 +21,7 @@ from ray.exceptions import RayError
 
 from actors import handles
 from cluster.errors import RetryLater
+from cluster.monitoring.metrics import ACTOR_RESTARTS, Metrics
 
 LOOK_SECONDS = 1.0
 SAID_SECONDS = 3.0  # a shorter silence is not worth a word
@@ -31,21 +32,22 @@ IDLE_SHARE = 0.01  # of a core: what Ray's own threads in a process may use with
 
 @dataclass
 class _Asked:
-    """One actor, as last heard: whether this process of it ever answered, and which it is while it is on this node."""
+    """One actor, as last heard: whether this process of it ever answered, where, and which it is while on this node."""
 
     answer: Any | None = None
     since: float = 0.0
     heard: bool = False
     process: psutil.Process | None = None
     cpu: float = 0.0
+    place: tuple[str, int] | None = None
     replaced: tuple[float, str] = (float("-inf"), "")
 
 
 class AnswerWatch:
     """Asks the actors that `names` gives, and replaces those that stay silent for `seconds`. Runs until `stop` is set."""
 
-    def __init__(self, names: Callable[[], Iterable[str]], seconds: float, stop: threading.Event) -> None:
-        self._names, self._limit, self._stop = names, seconds, stop
+    def __init__(self, names: Callable[[], Iterable[str]], seconds: float, stop: threading.Event, metrics: Metrics) -> None:
+        self._names, self._limit, self._stop, self._metrics = names, seconds, stop, metrics
         self._asked: dict[str, _Asked] = {}
         self._looked = time.monotonic()
         self._log = structlog.get_logger()
@@ -78,23 +80,30 @@ class AnswerWatch:
         self._asked = {name: self._asked.get(name, _Asked()) for name in sorted(names)}
         for name, asked in self._asked.items():
             if asked.answer is None or ray.wait([asked.answer], timeout=0, fetch_local=False)[0]:
-                self._hear(asked)
+                self._hear(name, asked)
                 self._ask(name, asked, now)
             elif late:
                 asked.since = now
             elif self._is_stuck(asked, now - asked.since):
                 self._replace(name, asked, now - asked.since)
 
-    def _hear(self, asked: _Asked) -> None:
+    def _hear(self, name: str, asked: _Asked) -> None:
         """Take an answer in; an error is Ray's, which restarts the actor by itself."""
         answer, asked.answer = asked.answer, None
         asked.heard, asked.process = False, None
         with contextlib.suppress(RetryLater, RayError, psutil.Error):
             node, pid = handles.value(answer, "an actor", LOOK_SECONDS) if answer is not None else ("", 0)
             asked.heard = pid != 0
+            self._count_restart(name, asked, (node, pid))
             if node == ray.get_runtime_context().get_node_id():
                 asked.process = psutil.Process(pid)
                 asked.cpu = _cpu(asked.process)
+
+    def _count_restart(self, name: str, asked: _Asked, place: tuple[str, int]) -> None:
+        if place[1]:
+            if asked.place not in (None, place):
+                self._metrics.add(ACTOR_RESTARTS, 1, name.partition(":")[0])
+            asked.place = place
 
     def _ask(self, name: str, asked: _Asked, now: float) -> None:
         with contextlib.suppress(RetryLater, RayError):

@@ -19,6 +19,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from actors.ending import on_sigterm
 from actors.handles import WRITER
+from actors.metrics import RayMetrics
 from actors.writer_backfills import WriterBackfills
 from cluster.app import App
 from cluster.errors import Misconfigured, Refused
@@ -47,14 +48,15 @@ GROUPS = {"commits": 256, "uploads": 32, "reads": 8, "control": 4}
 def open_store(app: App) -> DuckStore:
     """Open the app's file, waiting for a dying predecessor."""
     offline = app.config.offline_store
-    return DuckStore(offline.model_copy(update={"path": str(Path(app.folder) / offline.path)}))
+    config = offline.model_copy(update={"path": str(Path(app.folder) / offline.path)})
+    return DuckStore(config, metrics=RayMetrics())
 
 
 class Writer(WriterBackfills):
     """Gives `DuckStore` and its reads a process. Each method is what the port of the same name says."""
 
     def __init__(self, app: App) -> None:
-        set_up_logs(app.config.telemetry)
+        set_up_logs(app.config.telemetry, actor=WRITER)
         self._store = open_store(app)
         self._reads = DuckReads(self._store.database, app.config.offline_store)
         self._ended = threading.Event()

@@ -27,6 +27,7 @@ from cluster import ray_head
 from cluster.app import App
 from cluster.config import STATE_FOLDER, Config, GatewayConfig, rooted
 from cluster.errors import Misconfigured, RetryLater, Unreachable
+from cluster.monitoring.provision import RAY_TEMP, dashboards, provision
 from cluster.preflight import check_gateway, check_redis, check_writable
 from cluster.ray_head import RayHead
 from cluster.registry import loader
@@ -82,6 +83,7 @@ def _start(config: Config, project_folder: Path, folder: Path, choose: Choose, s
     running = Running(config.project, "", "", address, str(project_folder), head, stack_is_ours, keeper)
     if known is not None and known.head == head:
         running = replace(running, gateway=known.gateway)
+    provision(folder / STATE_FOLDER, Path(head.temp) if head else RAY_TEMP)
     running.write(folder)  # before the app: whatever happens from here on, `down` knows what to stop
     with connected(address, head) as dashboard:
         app = App(
@@ -231,7 +233,8 @@ def _ray(config: Config, folder: Path, known: Running | None, say: Say) -> RayHe
             return known.head
         ray_head.end(known.head)  # clears what a crash left
     say("starting Ray")
-    head = ray_head.start(config.ray, folder.resolve() / STATE_FOLDER / "logs" / "ray.log")
+    state = folder.resolve() / STATE_FOLDER
+    head = ray_head.start(config.ray, state / "logs" / "ray.log", dashboards(state))
     if config.ray.dashboard_port and not head.dashboard.endswith(f":{config.ray.dashboard_port}"):
         say(f"port {config.ray.dashboard_port} is taken: the Ray dashboard is at {head.dashboard}")
     return head

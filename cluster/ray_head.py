@@ -25,6 +25,7 @@ from cluster.stack.process import HOST, ProcessId, alive, free_port, identify, i
 START_SECONDS = 60
 STOP_SECONDS = 5
 LONGEST_TEMP = 30
+_DASHBOARDS = "RAY_METRICS_GRAFANA_DASHBOARD_OUTPUT_DIR"
 _VITAL = {"gcs_server", "raylet"}
 _OTHERS = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_JOB_ID")
 # A new worker process takes seconds to import what a piece of a file needs, and Ray would end each one after its task: those
@@ -75,13 +76,16 @@ def environment() -> dict[str, str]:
     return {**ours, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **_WARM_WORKERS, **_PRIORITY}
 
 
-def start(config: RayConfig, log: Path) -> RayHead:
-    """Start a head on free ports and wait until it answers; raise Unreachable with the log's path."""
+def start(config: RayConfig, log: Path, dashboards: Path) -> RayHead:
+    """Start a head on free ports and wait until it answers; raise Unreachable with the log's path.
+
+    Ray writes its dashboards for Grafana to `dashboards`.
+    """
     port = free_port()
     dashboard = config.dashboard_port if config.dashboard_port and is_free(config.dashboard_port) else free_port([port])
     temp = tempfile.mkdtemp(prefix="raytide-", dir=_short_folder())
     log.parent.mkdir(parents=True, exist_ok=True)
-    process = spawn(_command(config, port, dashboard, temp), log.parent, log, environment())
+    process = spawn(_command(config, port, dashboard, temp), log.parent, log, {**environment(), _DASHBOARDS: str(dashboards)})
     if process is None:
         raise Unreachable(f"Ray ended while starting; its log: {log}")
     head = RayHead(f"{HOST}:{port}", f"http://{HOST}:{dashboard}", process, temp)

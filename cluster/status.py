@@ -26,6 +26,7 @@ class PartitionReport:
     """One Kafka partition and the actor that reads it.
 
     `state` is one of `cluster.ingest.stream.State`. Offsets are None until known; counts are since the actor started.
+    `lag_seconds` is the age of what is in Kafka and not durable here, None until known.
     """
 
     topic: str
@@ -40,6 +41,7 @@ class PartitionReport:
     rejected: int = 0
     in_flight: int = 0
     registry_version: int = 0
+    lag_seconds: float | None = None
 
     @property
     def lag(self) -> int | None:
@@ -90,6 +92,7 @@ class WriterReport:
     queued_batches: int = 0
     queued_bytes: int = 0
     file_bytes: int = 0
+    free_bytes: int = 0
 
 
 class OnlineState(StrEnum):

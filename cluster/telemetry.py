@@ -5,15 +5,23 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 import structlog
+from structlog.typing import EventDict
 
 from cluster.config import TelemetryConfig
 
+_identity: dict[str, Any] = {}
 
-def set_up_logs(telemetry: TelemetryConfig) -> None:
-    """Log structured lines to standard error from `telemetry.log_level` on. Call once in each process."""
+
+def set_up_logs(telemetry: TelemetryConfig, **identity: Any) -> None:
+    """Log structured lines to standard error from `telemetry.log_level` on; `identity` is in each of them.
+
+    Call once in each process, and again in one that takes up other work.
+    """
+    _identity.clear()
+    _identity.update(identity)
     level = logging.getLevelNamesMapping()[telemetry.log_level.upper()]
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     # Its reconnecting logs several errors a second; what is away is in `raytide status`, and one line in ten seconds here.
@@ -21,6 +29,7 @@ def set_up_logs(telemetry: TelemetryConfig) -> None:
         handler.addFilter(_Seldom("kafka", every_s=10.0))
     structlog.configure(
         processors=[
+            _identified,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -31,6 +40,11 @@ def set_up_logs(telemetry: TelemetryConfig) -> None:
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Careless(sys.stderr))),
         cache_logger_on_first_use=True,
     )
+
+
+def _identified(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Say whose line it is. Read at each line: a logger that is in use already keeps the processors that it began with."""
+    return {**_identity, **event}
 
 
 class _Careless:

@@ -23,6 +23,7 @@ from raytide import (
     cli_rebuild,
     cli_registry,
     cli_stack,
+    cli_status,
     cli_uploads,
     cli_verify,
 )
@@ -41,7 +42,7 @@ app.command()(cli_registry.apply)
 app.add_typer(cli_registry.app, name="registry")
 app.command()(cli_app.up)
 app.command()(cli_app.down)
-app.command()(cli_app.status)
+app.command()(cli_status.status)
 app.command()(cli_files.ingest)
 app.add_typer(cli_uploads.app, name="uploads")
 app.command("get-online")(cli_read.get_online)

@@ -13,6 +13,7 @@ import pytest
 
 from cluster.config import IngestConfig, UploadsConfig
 from cluster.errors import RaytideError
+from cluster.monitoring.memory import MemoryMetrics
 from cluster.records import Origin
 from cluster.registry.catalog import Catalog, build
 from cluster.registry.definitions import Entity, FeatureView, Field, FileSource, Long
@@ -81,6 +82,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.offline, self.online, self.now_us = Offline(), MemoryOnlineStore(), NOW_US
+        self.metrics = MemoryMetrics()
         self.config = UploadsConfig(spool=str(folder / "spool"), piece_bytes=40, min_free_bytes=0, concurrent=2)
 
     def service(self, **changes: Any) -> UploadService:
@@ -88,7 +90,8 @@ class World:
 
     def service_with(self, runner: PieceRunner, catalog: Catalog, **changes: Any) -> UploadService:
         config = self.config.model_copy(update=changes)
-        return UploadService(self.port, self.online, lambda: catalog, config, runner, lambda: self.now_us)
+        parts = self.port, self.online, lambda: catalog, config, runner, lambda: self.now_us
+        return UploadService(*parts, metrics=self.metrics)
 
     def runner(self) -> LocalPieceRunner:
         return LocalPieceRunner(IngestConfig(), self.port)

@@ -9,9 +9,7 @@ from typing import Any
 import grpc
 from featurestore.feast import serving_pb2, serving_pb2_grpc
 
-from cluster.config import GatewayConfig
 from cluster.errors import Refused
-from cluster.gateway.backend import Backend
 from cluster.gateway.failures import AtFault
 from cluster.gateway.names import Names
 from cluster.gateway.online import OnlineReads
@@ -32,8 +30,8 @@ _NOT_FOUND = Status.NOT_FOUND.number
 class ServingService(serving_pb2_grpc.ServingServiceServicer):
     """Thin, as FeatureService is; statuses are true, which those of Feast are not."""
 
-    def __init__(self, config: GatewayConfig, backend: Backend) -> None:
-        self._online = OnlineReads(config, backend)
+    def __init__(self, online: OnlineReads) -> None:
+        self._online = online
 
     def GetFeastServingInfo(
         self, _request: serving_pb2.GetFeastServingInfoRequest, _context: grpc.ServicerContext
@@ -59,9 +57,9 @@ class ServingService(serving_pb2_grpc.ServingServiceServicer):
         return response
 
 
-def add_to(server: grpc.Server, config: GatewayConfig, backend: Backend) -> None:
+def add_to(server: grpc.Server, online: OnlineReads) -> None:
     """Serve it on `server` under both of Feast's names."""
-    service = ServingService(config, backend)
+    service = ServingService(online)
     serving_pb2_grpc.add_ServingServiceServicer_to_server(service, server)
     method = grpc.unary_unary_rpc_method_handler(
         service.GetOnlineFeatures,

@@ -31,9 +31,8 @@ VALUE_BYTES = 8
 class FeatureService(features_pb2_grpc.FeatureServiceServicer):
     """Thin: looks names up, reads, and puts the answer into messages."""
 
-    def __init__(self, config: GatewayConfig, backend: Backend, patience: Patience) -> None:
-        self._config, self._backend, self._patience = config, backend, patience
-        self._online = OnlineReads(config, backend)
+    def __init__(self, config: GatewayConfig, backend: Backend, patience: Patience, online: OnlineReads) -> None:
+        self._config, self._backend, self._patience, self._online = config, backend, patience, online
 
     def GetOnlineFeatures(
         self, request: features_pb2.GetOnlineFeaturesRequest, context: grpc.ServicerContext

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import grpc
+import numpy as np
 
 from cluster.clock import now_us
 from cluster.config import GatewayConfig
-from cluster.errors import OverLimit, Refused
+from cluster.errors import OverLimit, RaytideError, Refused
 from cluster.gateway.backend import Backend
 from cluster.gateway.failures import AtFault, argument
 from cluster.gateway.names import Names, wanted
+from cluster.monitoring.metrics import NO_METRICS, ONLINE_READ_SECONDS, ONLINE_VALUES, Metrics
 from cluster.registry.catalog import Catalog
-from cluster.serving.online import OnlineAnswer, OnlineFeatureSet
+from cluster.serving.online import STATUSES, OnlineAnswer, OnlineFeatureSet
 
 #: Lists of names whose meaning is kept; the same few are asked for over and over.
 KEPT_LISTS = 1_000
 #: The part of the caller's time that Redis may use; the rest is for saying that it did not answer.
 SHARE_OF_DEADLINE = 0.8
+ANSWERED, FAILED = "answered", "failed"
 
 
 class OnlineReads:
     """Reads Redis for the services of the gateway, from any number of threads. Ray has no part in it."""
 
-    def __init__(self, config: GatewayConfig, backend: Backend) -> None:
-        self._config, self._backend = config, backend
+    def __init__(self, config: GatewayConfig, backend: Backend, metrics: Metrics = NO_METRICS) -> None:
+        self._config, self._backend, self._metrics = config, backend, metrics
         self._known: tuple[Catalog, dict[Names, OnlineFeatureSet]] = (backend.catalog(), {})
 
     def features(self, names: Names) -> tuple[OnlineFeatureSet, int]:
@@ -50,8 +54,20 @@ class OnlineReads:
         """
         self._check_bounds(len(entity_ids), len(features.names))
         silence_s = min(self._config.online_timeout_ms / 1000, context.time_remaining() * SHARE_OF_DEADLINE)
-        stored = self._backend.online.read(entity_ids, features.names, silence_s)
-        return features.judge(stored, now_us())
+        began = time.perf_counter()
+        try:
+            stored = self._backend.online.read(entity_ids, features.names, silence_s)
+        except RaytideError:
+            self._metrics.observe(ONLINE_READ_SECONDS, time.perf_counter() - began, FAILED)
+            raise
+        answer = features.judge(stored, now_us())
+        self._measure(answer, time.perf_counter() - began)
+        return answer
+
+    def _measure(self, answer: OnlineAnswer, took_s: float) -> None:
+        self._metrics.observe(ONLINE_READ_SECONDS, took_s, ANSWERED)
+        for status, count in zip(STATUSES, np.bincount(answer.statuses.ravel(), minlength=len(STATUSES) + 1)[1:], strict=True):
+            self._metrics.add(ONLINE_VALUES, int(count), status)
 
     def _looked_up(self) -> tuple[Catalog, dict[Names, OnlineFeatureSet]]:
         catalog = self._backend.catalog()

@@ -30,9 +30,11 @@ from cluster.gateway.edge import Edge, Rules
 from cluster.gateway.features import FeatureService
 from cluster.gateway.guard import Guard
 from cluster.gateway.ingest import IngestService
+from cluster.gateway.online import OnlineReads
 from cluster.gateway.patience import Patience
 from cluster.gateway.registry import RegistryService
 from cluster.gateway.transport import bind
+from cluster.monitoring.metrics import NO_METRICS, Metrics
 
 SERVICES = (
     ingest_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name,
@@ -52,18 +54,20 @@ KEEPALIVE_ANSWER_MS = 10_000
 class GatewayServer:
     """Bound from construction, serving from `start` to `stop`. `port` is the one that was bound."""
 
-    def __init__(self, config: GatewayConfig, backend: Backend) -> None:
+    def __init__(self, config: GatewayConfig, backend: Backend, metrics: Metrics = NO_METRICS) -> None:
         self._patience = Patience(config.default_timeout_s)
         self._server = _server(config, Edge(Rules(Guard(config), Admission(config), self._patience)))
         # Without threads of their own, those who watch could stop the server: gRPC's one thread would wait for the lock of a
         # call that waits for gRPC's thread.
         self._health = health.HealthServicer(experimental_non_blocking=False)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestService(backend, self._patience), self._server)
-        features_pb2_grpc.add_FeatureServiceServicer_to_server(FeatureService(config, backend, self._patience), self._server)
+        reads = OnlineReads(config, backend, metrics)
+        features = FeatureService(config, backend, self._patience, reads)
+        features_pb2_grpc.add_FeatureServiceServicer_to_server(features, self._server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(backend), self._server)
         backfill_pb2_grpc.add_BackfillServiceServicer_to_server(BackfillService(backend.backfills), self._server)
         registry_pb2_grpc.add_RegistryServiceServicer_to_server(RegistryService(backend), self._server)
-        feast.add_to(self._server, config, backend)
+        feast.add_to(self._server, reads)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         self.port = bind(self._server, config)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_when_event_set, wait_random_exponential
 
@@ -25,6 +25,8 @@ from cluster.faults import Point, reach
 from cluster.ingest.merge import newest, online_rows
 from cluster.ingest.pipeline import SourcePlan
 from cluster.ingest.reject_limit import RejectCount, RejectLimit, TooMany
+from cluster.monitoring.metrics import NO_METRICS, Metrics
+from cluster.monitoring.streams import StreamMeter
 from cluster.records import Batch, Origin, PartitionStart, Records
 from cluster.stores.ports import DeadLetters, NoDeadLetters, OnlineStore, RecordSource
 
@@ -63,6 +65,7 @@ class Ports:
     ledger: Ledger
     slot: Slot
     dead_letters: DeadLetters = NoDeadLetters()  # noqa: RUF009 - it has no state
+    metrics: Metrics = NO_METRICS
 
 
 class State(StrEnum):
@@ -80,7 +83,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a partition says of itself. `committed` is its ledger's next offset; counts are since the actor started."""
+    """What a partition says of itself. `committed` is its ledger's next offset; counts are since the actor started.
+
+    `record_time` (µs) is that of the last record which this actor made durable, 0 before the first.
+    """
 
     state: State = State.STARTING
     note: str = ""
@@ -91,6 +97,15 @@ class Progress:
     rejected: int = 0
     in_flight: int = 0
     registry_version: int = 0
+    record_time: int = 0
+
+
+class _Sent(NamedTuple):
+    """A batch in flight, on its way through the online store to the ledger, and the time of its last record."""
+
+    batch: Batch
+    stored: Future[Future[None]]
+    record_time: int
 
 
 class StreamLoop:
@@ -114,7 +129,8 @@ class StreamLoop:
         self._dead_letters, self._lettered = ports.dead_letters, set[int]()  # `first` of batches in flight that were sent
         self._limit, self._clock_us = ingest.batches_in_flight, clock_us
         self._wanted_plan = plan  # also written by whoever calls `switch`
-        self._in_flight: deque[tuple[Batch, Future[Future[None]]]] = deque()
+        self._in_flight: deque[_Sent] = deque()
+        self._meter = StreamMeter(ports.metrics, str(origin.topic), int(origin.partition or 0))
         self._told_kafka = (time.monotonic(), -1)
         self._heard = time.monotonic()
         self._epoch = 0
@@ -183,7 +199,8 @@ class StreamLoop:
         batch = outcome.batch(self._origin, self._epoch, (records.first, records.next))
         # Said before the batch can reach Redis: a rebuild of Redis waits until everything up to here is committed.
         self._note(read=batch.next, in_flight=len(self._in_flight) + 1)
-        self._in_flight.append((batch, storing.submit(self._store, batch, stop)))
+        stored = storing.submit(self._store, batch, stop)
+        self._in_flight.append(_Sent(batch, stored, int(records.timestamps[-1]) if len(records) else 0))
         self._oldest_since = self._oldest_since or time.monotonic()
 
     def _adopt_wanted_plan(self) -> None:
@@ -243,6 +260,7 @@ class StreamLoop:
         rows = online_rows(batch.rows, self._plan.online)
         if rows.num_rows:
             self._patiently(stop)(self._online.write, newest(rows))
+            self._meter.readable(rows, self._clock_us())
             reach(Point.ONLINE)
         return self._ledger.submit(batch)
 
@@ -259,12 +277,12 @@ class StreamLoop:
         )
 
     def _oldest_is_done(self) -> bool:
-        stored = self._in_flight[0][1]
+        stored = self._in_flight[0].stored
         return stored.done() and (stored.exception() is not None or stored.result().done())
 
     def _settle(self, stop: threading.Event) -> None:
         """Wait until the oldest batch is durable."""
-        batch, stored = self._in_flight[0]
+        batch, stored, record_time = self._in_flight[0]
         try:
             stored.result().result()
         except (RetryLater, Gap):
@@ -276,8 +294,10 @@ class StreamLoop:
         self._lettered.discard(batch.first)
         self._oldest_since = time.monotonic() if self._in_flight else None
         self._trouble = ""
+        self._meter.durable(batch)
         self._note(
             committed=batch.next,
+            record_time=record_time or self._progress.record_time,
             in_flight=len(self._in_flight),
             events=self._progress.events + batch.events,
             rejected=self._progress.rejected + batch.rejects.num_rows,

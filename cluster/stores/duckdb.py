@@ -16,10 +16,11 @@ from cluster.config import OfflineStoreConfig
 from cluster.errors import Refused
 from cluster.ingest.backfills import Backfill, BackfillState, Changes, PartKey
 from cluster.ingest.resets import Reset
+from cluster.monitoring.metrics import NO_METRICS, Metrics
 from cluster.records import Batch, Origin, PartitionStart
 from cluster.stores.duckdb_backfills import BackfillTable
 from cluster.stores.duckdb_clustering import Clustering, HistoryOrder
-from cluster.stores.duckdb_committer import Committer
+from cluster.stores.duckdb_committer import Committer, Terms
 from cluster.stores.duckdb_database import DuckDatabase
 from cluster.stores.duckdb_errors import Health
 from cluster.stores.duckdb_files import UploadFiles
@@ -50,13 +51,15 @@ class DuckStore:
         config: OfflineStoreConfig,
         now_us: Callable[[], int] = now_us,
         patience_s: float = PATIENCE_S,
+        metrics: Metrics = NO_METRICS,
     ) -> None:
         self.database = DuckDatabase(config)
         self._health = Health()
         self._cursors = [self.database.cursor() for _ in range(4)]
         streams, uploads, registry, replays = self._cursors
         sources = SourceIds(streams)
-        self._committer = Committer(StreamTables(streams, sources, now_us), self._health, config, patience_s)
+        terms = Terms(patience_s, metrics)
+        self._committer = Committer(StreamTables(streams, sources, now_us), self._health, config, terms)
         self._uploads = UploadTable(uploads, now_us)
         self._files = UploadFiles(self.database.cursor, sources, self._uploads, now_us, config.staged_bytes)
         self._replays = ReplayTable(replays, sources, now_us)
@@ -219,6 +222,7 @@ class DuckStore:
         """Return one look at the writer."""
         seen = self._committer.status
         file_bytes, wal_bytes = self.database.bytes_on_disk
+        uploads, oldest_upload_at = self._uploads.counts()
         return WriterStatus(
             healthy=self.healthy,
             partitions=tuple(
@@ -234,6 +238,9 @@ class DuckStore:
             waiting_bytes=seen.waiting_bytes,
             file_bytes=file_bytes,
             wal_bytes=wal_bytes,
+            free_bytes=self.database.free_bytes,
+            uploads=uploads,
+            oldest_upload_at=oldest_upload_at,
         )
 
     def close(self) -> None:

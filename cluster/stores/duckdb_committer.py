@@ -18,6 +18,7 @@ from cluster.config import OfflineStoreConfig
 from cluster.errors import RaytideError, Refused, RetryLater
 from cluster.ingest.ledger import Answer, Ledger, Partition, Ticket, partition_of
 from cluster.ingest.resets import Reset
+from cluster.monitoring.metrics import COMMIT_ROWS, COMMIT_SECONDS, COMMITS, NO_METRICS, Metrics
 from cluster.records import Batch, PartitionStart
 from cluster.stores.duckdb_errors import Health
 from cluster.stores.duckdb_group import StreamTables
@@ -45,6 +46,14 @@ class CommitterStatus:
     waiting_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How long a batch waits for the one before it, and who counts transactions."""
+
+    patience_s: float
+    metrics: Metrics = NO_METRICS
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Opening:
     what: str
@@ -56,9 +65,9 @@ class _Opening:
 class Committer:
     """Owns the stream tables and their ledger. `submit` and `open_partition` may be called by any thread."""
 
-    def __init__(self, tables: StreamTables, health: Health, config: OfflineStoreConfig, patience_s: float) -> None:
+    def __init__(self, tables: StreamTables, health: Health, config: OfflineStoreConfig, terms: Terms) -> None:
         self._tables, self._health, self._config = tables, health, config
-        self._ledger = Ledger(tables.recorded, patience_s)
+        self._ledger, self._metrics = Ledger(tables.recorded, terms.patience_s), terms.metrics
         for key, start in tables.starts().items():
             self._ledger.sync(key, start)
         self._changed = threading.Condition()
@@ -202,8 +211,9 @@ class Committer:
         except (duckdb.Error, Refused) as error:
             self._recover(group, error)
             return
-        answers = self._ledger.accept(group)
-        self._count_committed(group, now_us, (time.monotonic() - began) * 1000)
+        answers, took_s = self._ledger.accept(group), time.monotonic() - began
+        self._count_committed(group, now_us, took_s * 1000)
+        self._measure(group, took_s)
         self._answer(answers)
 
     def _recover(self, group: Sequence[Ticket], error: duckdb.Error | Refused) -> None:
@@ -264,6 +274,11 @@ class Committer:
                 transactions=known.transactions + 1,
                 last_commit_ms=took_ms,
             )
+
+    def _measure(self, group: Sequence[Ticket], took_s: float) -> None:
+        self._metrics.add(COMMITS, 1)
+        self._metrics.observe(COMMIT_SECONDS, took_s)
+        self._metrics.observe(COMMIT_ROWS, sum(t.batch.rows.num_rows for t in group))
 
     def _fail_waiting(self) -> None:
         """Answer everything that waits; nothing is taken in any more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,6 +45,11 @@ class DuckDatabase:
     def bytes_on_disk(self) -> tuple[int, int]:
         """Return the sizes of the file and of its write-ahead log."""
         return _size(self.path), _size(self.path.with_name(self.path.name + ".wal"))
+
+    @property
+    def free_bytes(self) -> int:
+        """Return what is free on the file's disk."""
+        return shutil.disk_usage(self.path.parent).free
 
     def _open(self, config: OfflineStoreConfig) -> duckdb.DuckDBPyConnection:
         settings = {

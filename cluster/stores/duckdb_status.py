@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,11 @@ class PartitionLedger:
 
 @dataclass(frozen=True, slots=True)
 class WriterStatus:
-    """One look at the writer. Rows, rejects and commits are those of streams since this process started."""
+    """One look at the writer. Rows, rejects and commits are those of streams since this process started.
+
+    `free_bytes` is what its disk has left. `uploads` counts files by state; `oldest_upload_at` (µs) is when the oldest of
+    those that have not ended began, None when all have.
+    """
 
     healthy: bool
     partitions: tuple[PartitionLedger, ...]
@@ -31,3 +36,6 @@ class WriterStatus:
     waiting_bytes: int
     file_bytes: int
     wal_bytes: int
+    free_bytes: int = 0
+    uploads: Mapping[str, int] = field(default_factory=dict)
+    oldest_upload_at: int | None = None

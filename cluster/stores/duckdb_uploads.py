@@ -9,7 +9,7 @@ from typing import Any
 from cluster.errors import NotFound
 from cluster.stores.duckdb_statements import Cursor, run
 from cluster.stores.ports import Upload, UploadState
-from cluster.stores.upload_rules import BROKEN_OFF, check_move, check_same_file
+from cluster.stores.upload_rules import BROKEN_OFF, ENDED, check_move, check_same_file
 
 _COLUMNS = """upload_id, idempotency_key, name, source, format, sha256, bytes, state, "rows", rejected, error,
     epoch_us(created_at), epoch_us(updated_at)"""
@@ -55,6 +55,13 @@ class UploadTable:
         with self._lock:
             query = f"SELECT {_COLUMNS} FROM uploads ORDER BY created_at DESC, upload_id DESC LIMIT ?"  # noqa: S608 - constant
             return [_upload(row) for row in run(self._cursor, query, [limit])]
+
+    def counts(self) -> tuple[dict[str, int], int | None]:
+        """Return how many files are in each state, and when the oldest of those that have not ended began (µs)."""
+        with self._lock:
+            rows = run(self._cursor, "SELECT state, count(*), epoch_us(min(created_at)) FROM uploads GROUP BY state")
+        began = [at for state, _, at in rows if UploadState(state) not in ENDED]
+        return {state: count for state, count, _ in rows}, min(began, default=None)
 
     def _get(self, upload_id: str) -> Upload:
         upload = self._find("upload_id = ?", upload_id)

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from cluster.config import OnlineStoreConfig
+from cluster.monitoring.metrics import NO_METRICS, Metrics
 from cluster.stores.ports import OnlineValues
 from cluster.stores.redis_connections import RedisConnections
 from cluster.stores.redis_packing import KEY_PREFIX, command, pack, pack_retraction
@@ -30,8 +31,8 @@ _PIECE = 8_192
 class RedisOnlineStore:
     """Meets `OnlineStore`; any number of threads may use it. Reads and writes raise the errors of `redis_errors`."""
 
-    def __init__(self, url: str, config: OnlineStoreConfig) -> None:
-        self._connections = RedisConnections(url, config)
+    def __init__(self, url: str, config: OnlineStoreConfig, metrics: Metrics = NO_METRICS) -> None:
+        self._connections = RedisConnections(url, config, metrics)
         self._entities_per_call = config.entities_per_call
 
     def write(self, rows: pa.Table) -> int:

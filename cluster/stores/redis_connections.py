@@ -15,6 +15,7 @@ from redis.retry import Retry
 
 from cluster.config import OnlineStoreConfig
 from cluster.errors import Misconfigured
+from cluster.monitoring.metrics import NO_METRICS, REDIS_ERRORS, Metrics
 from cluster.stores.redis_errors import translate
 
 #: Gone when tried again on a new connection: the server was restarted, or its scripts were flushed.
@@ -30,8 +31,8 @@ class RedisConnections:
     says nothing about a moment later; an exchange on a lost connection is repeated in any case.
     """
 
-    def __init__(self, url: str, config: OnlineStoreConfig) -> None:
-        self._seconds = config.timeout_ms / 1000
+    def __init__(self, url: str, config: OnlineStoreConfig, metrics: Metrics = NO_METRICS) -> None:
+        self._seconds, self._metrics = config.timeout_ms / 1000, metrics
         self._made: list[Any] = []
         self._free: deque[Any] = deque()
         try:
@@ -67,7 +68,9 @@ class RedisConnections:
                     raise
                 return _exchange(connection, pieces(), seconds)
         except (RedisError, OSError) as error:
-            raise translate(error, self.address) from error
+            ours = translate(error, self.address)
+            self._metrics.add(REDIS_ERRORS, 1, type(ours).__name__)
+            raise ours from error
         finally:
             self._free.append(connection)
 

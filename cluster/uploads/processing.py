@@ -28,6 +28,7 @@ from tenacity.stop import stop_base
 from cluster.errors import BadFile, Misconfigured, RaytideError, Refused, RetryLater
 from cluster.faults import Point, reach
 from cluster.ingest.split import Format, Piece, split
+from cluster.monitoring.metrics import NO_METRICS, UPLOAD_EVENTS, UPLOAD_REJECTS, Metrics
 from cluster.records import Origin
 from cluster.registry.catalog import Catalog
 from cluster.stores.ports import OfflineStore, OnlineStore, UploadState
@@ -57,6 +58,7 @@ class Parts:
     spool: Spool
     now_us: Callable[[], int]
     bounds: Bounds
+    metrics: Metrics = NO_METRICS
     first_pause_s: float = 0.5
 
 
@@ -83,7 +85,7 @@ class Processor:
         except Stopping:
             raise
         except Exception as error:  # noqa: BLE001 - a file must not stay PROCESSING for ever
-            ours = error if isinstance(error, RaytideError) else self._unexpected(job)
+            ours = error if isinstance(error, RaytideError) else self._unexpected()
             if self._ends(job, ours) is UploadState.FAILED:
                 self._parts.spool.touch(job.upload.upload_id, self._parts.now_us())
                 raise ours from None
@@ -107,8 +109,8 @@ class Processor:
         else:
             self._move(job, UploadState.FAILED, str(error))
 
-    def _unexpected(self, job: Job) -> RaytideError:
-        self._log.exception("upload_failed", upload_id=job.upload.upload_id)
+    def _unexpected(self) -> RaytideError:
+        self._log.exception("upload_failed")
         return Refused("an error of Raytide itself: see the gateway's log")
 
     def _store(self, job: Job) -> None:
@@ -141,6 +143,12 @@ class Processor:
         reach(Point.BEFORE_FILE_COMMIT)
         self._check_wanted(job)
         job.moved(parts.offline.commit_upload(upload.upload_id, job.progress.pieces_split))
+        self._measure(upload.source, tally)
+
+    def _measure(self, source: str, tally: Tally) -> None:
+        self._parts.metrics.add(UPLOAD_EVENTS, tally.events, source)
+        for reason, count in tally.reasons.items():
+            self._parts.metrics.add(UPLOAD_REJECTS, count, source, reason)
 
     def _publish(self, job: Job) -> None:
         """Let the newest rows reach the online store, however long it is away: they are durable already."""

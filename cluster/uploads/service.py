@@ -12,6 +12,7 @@ import structlog
 
 from cluster.config import IngestConfig, UploadsConfig
 from cluster.errors import BadFile, RaytideError, Refused
+from cluster.monitoring.metrics import NO_METRICS, Metrics
 from cluster.registry.catalog import Catalog
 from cluster.status import SpoolReport
 from cluster.stores.ports import OfflineStore, OnlineStore, Upload, UploadState
@@ -52,6 +53,7 @@ class UploadService:
         now_us: Callable[[], int],
         *,
         max_record_bytes: int = IngestConfig().max_record_bytes,
+        metrics: Metrics = NO_METRICS,
     ) -> None:
         self._offline, self._catalog, self._config, self._now_us = offline, catalog, config, now_us
         self._stop = threading.Event()
@@ -60,7 +62,7 @@ class UploadService:
         self._receiver = Receiver(config, self._spool, self._janitor.make_room)
         bounds = Bounds(config.piece_bytes, config.max_bytes, max_record_bytes)
         self.originals = Originals(self._spool, bounds)
-        parts = Parts(offline, online, catalog, runner, self._spool, now_us, bounds)
+        parts = Parts(offline, online, catalog, runner, self._spool, now_us, bounds, metrics)
         self._work = Work(parts, self._jobs, config.concurrent, self._stop)
         self._checker = Checker(parts, config.idle_timeout_s, self._janitor.make_room, self._stop)
         self._log = structlog.get_logger()
@@ -103,6 +105,13 @@ class UploadService:
     def listed(self, limit: int) -> list[Upload]:
         """Return files, newest first."""
         return [self._shown(upload) for upload in self._offline.list_uploads(limit)]
+
+    def to_watch(self, limit: int) -> list[Upload]:
+        """Return files that are at work here with the rows that they have so far, then others, all newest first."""
+        at_work = {job.upload.upload_id: job.progress for job in self._jobs.every()}
+        running = [replace(p.upload, rows=p.rows_validated, rejected=p.rows_rejected) for p in at_work.values()]
+        others = [upload for upload in self.listed(limit) if upload.upload_id not in at_work]
+        return sorted(running, key=lambda upload: upload.created_at, reverse=True) + others
 
     def watch(self, upload_id: str, is_wanted: Callable[[], bool] = lambda: True) -> Iterator[UploadProgress]:
         """Yield a file's progress until it ends, whoever works on it; the last one has the state that it ended in.

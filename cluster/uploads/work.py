@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from cluster.errors import RaytideError, Refused, RetryLater
 from cluster.stores.ports import Upload, UploadState
@@ -104,7 +105,8 @@ class Work:
         return upload.state is UploadState.RECEIVING and self._parts.spool.has_part(upload.upload_id)
 
     def _process(self, job: Job) -> None:
-        self.end(job, _error_of(lambda: self._processor.process(job)))
+        with bound_contextvars(upload_id=job.upload.upload_id):
+            self.end(job, _error_of(lambda: self._processor.process(job)))
 
     def _give_up(self, job: Job, error: RaytideError) -> None:
         failed = _error_of(lambda: self._processor.fail(job, error))

@@ -17,7 +17,8 @@ from cluster.config import RayConfig
 def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the address of a Ray with two CPUs that this process is connected to."""
     config = RayConfig(dashboard_port=0, num_cpus=2, object_store_bytes=100 * 2**20)
-    head = ray_head.start(config, tmp_path_factory.mktemp("ray") / "ray.log")
+    folder = tmp_path_factory.mktemp("ray")
+    head = ray_head.start(config, folder / "ray.log", folder / "dashboards")
     before = dict(os.environ)
     os.environ.update({k: v for k, v in ray_head.environment().items() if k.startswith("RAY_")})
     try:

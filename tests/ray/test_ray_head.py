@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
 
 def test_a_head_whose_raylet_ended_is_not_whole_although_its_parent_runs(tmp_path: Path) -> None:
     """The raylet ends itself, and in good order, when it has lost its agent: the parent waits on."""
-    head = ray_head.start(RayConfig(dashboard_port=0, num_cpus=1, object_store_bytes=100 * 2**20), tmp_path / "ray.log")
+    config = RayConfig(dashboard_port=0, num_cpus=1, object_store_bytes=100 * 2**20)
+    head = ray_head.start(config, tmp_path / "ray.log", tmp_path / "dashboards")
     try:
         parent = psutil.Process(head.process.pid)
         deadline = time.monotonic() + 30

@@ -16,6 +16,7 @@ from cluster.errors import Fenced, Gap, Lost, Refused, RetryLater
 from cluster.ingest.batch import rejects_table
 from cluster.ingest.pipeline import Outcome, SourcePlan
 from cluster.ingest.stream import Ports, State, StreamLoop
+from cluster.monitoring.memory import MemoryMetrics
 from cluster.records import REJECTS_SCHEMA, ROWS_SCHEMA, Batch, Origin, PartitionStart, Reason, Records, Rejected
 
 ORIGIN = Origin.stream("clicks", 0, 1)
@@ -432,3 +433,27 @@ def test_allowed_rejects_let_it_go_on() -> None:
     ingest = IngestConfig(max_reject_run=9)
     run_dry(StreamLoop(ORIGIN, cast("SourcePlan", BadPlan()), ports, ingest, lambda: 1, allowed_rejects=20), source)
     assert ledger.committed[-1] == (30, 40)
+
+
+def test_what_becomes_durable_is_measured_once_and_what_becomes_readable_too() -> None:
+    source, ledger, metrics = Source(30), Ledger({0: [RetryLater("writer is restarting")]}), MemoryMetrics()
+    letters = Letters(ledger)
+    ports = Ports(source, cast("Any", Online(failures=2)), ledger, Slot(), letters, metrics)
+    subject = StreamLoop(ORIGIN, cast("SourcePlan", BadPlan()), ports, IngestConfig(), lambda: 1_000_000)
+    run_dry(subject, source)
+    assert metrics.counted == {
+        ("raytide_events", "clicks", "0"): 20,
+        ("raytide_rows", "clicks"): 20,
+        ("raytide_rejects", "clicks", "malformed_json"): 10,
+    }
+    assert metrics.observed["raytide_batch_records", "clicks"] == [10.0, 10.0, 10.0]
+    freshness = metrics.observed["raytide_freshness_seconds", "clicks"]
+    assert freshness, "of batches that Redis has taken"
+    assert all(0.99 < seconds <= 1.0 for seconds in freshness)
+
+
+def test_progress_says_how_old_the_last_durable_record_is() -> None:
+    source, ledger = Source(55), Ledger()
+    subject = loop(source, ledger)
+    run_dry(subject, source)
+    assert subject.progress.record_time == 54

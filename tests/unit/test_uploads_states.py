@@ -434,3 +434,22 @@ def test_limits_outlive_the_gateway(world: World, monkeypatch: pytest.MonkeyPatc
     killed.close()
     client.join(SECONDS)
     assert (world.only_upload().state, "more than 4" in world.only_upload().error) == (UploadState.FAILED, True)
+
+
+def test_what_is_to_be_watched_starts_with_files_at_work_and_the_rows_that_they_have(world: World) -> None:
+    seen: list[list[Upload]] = []
+
+    with closing(world.service()) as service:
+        send(service, HEADER, idempotency_key="earlier")
+
+        def look(method: str) -> None:
+            if method == "commit_upload":
+                seen.append(service.to_watch(5))
+
+        world.offline.before = look
+        send(service)
+        after = service.to_watch(5)
+    ((at_work, earlier),) = seen
+    assert (at_work.state, at_work.rows, at_work.rejected) == (UploadState.PROCESSING, 10, 5)
+    assert (earlier.idempotency_key, earlier.state) == ("earlier", UploadState.DONE)
+    assert {upload.state for upload in after} == {UploadState.DONE}

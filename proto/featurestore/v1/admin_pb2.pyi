@@ -24,7 +24,7 @@ class Endpoints(_message.Message):
     def __init__(self, bootstrap_servers: _Optional[str] = ..., redis_url: _Optional[str] = ..., gateway: _Optional[str] = ..., dashboard: _Optional[str] = ...) -> None: ...
 
 class PartitionStatus(_message.Message):
-    __slots__ = ("topic", "partition", "state", "note", "actor", "epoch", "next_offset", "end_offset", "lag", "events", "rejected", "in_flight", "registry_version")
+    __slots__ = ("topic", "partition", "state", "note", "actor", "epoch", "next_offset", "end_offset", "lag", "events", "rejected", "in_flight", "registry_version", "lag_seconds")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +38,7 @@ class PartitionStatus(_message.Message):
     REJECTED_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     REGISTRY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    LAG_SECONDS_FIELD_NUMBER: _ClassVar[int]
     topic: str
     partition: int
     state: str
@@ -51,7 +52,8 @@ class PartitionStatus(_message.Message):
     rejected: int
     in_flight: int
     registry_version: int
-    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., state: _Optional[str] = ..., note: _Optional[str] = ..., actor: _Optional[str] = ..., epoch: _Optional[int] = ..., next_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., lag: _Optional[int] = ..., events: _Optional[int] = ..., rejected: _Optional[int] = ..., in_flight: _Optional[int] = ..., registry_version: _Optional[int] = ...) -> None: ...
+    lag_seconds: float
+    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., state: _Optional[str] = ..., note: _Optional[str] = ..., actor: _Optional[str] = ..., epoch: _Optional[int] = ..., next_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., lag: _Optional[int] = ..., events: _Optional[int] = ..., rejected: _Optional[int] = ..., in_flight: _Optional[int] = ..., registry_version: _Optional[int] = ..., lag_seconds: _Optional[float] = ...) -> None: ...
 
 class SlotStatus(_message.Message):
     __slots__ = ("holder", "kind", "job", "seconds")
@@ -80,7 +82,7 @@ class LimiterStatus(_message.Message):
     def __init__(self, slots: _Optional[int] = ..., reserved_for_streams: _Optional[int] = ..., most_at_once: _Optional[int] = ..., held: _Optional[_Iterable[_Union[SlotStatus, _Mapping]]] = ..., waiting: _Optional[_Iterable[_Union[SlotStatus, _Mapping]]] = ...) -> None: ...
 
 class WriterStatus(_message.Message):
-    __slots__ = ("state", "note", "commits", "batches", "rows", "queued_batches", "queued_bytes", "file_bytes")
+    __slots__ = ("state", "note", "commits", "batches", "rows", "queued_batches", "queued_bytes", "file_bytes", "free_bytes")
     STATE_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
     COMMITS_FIELD_NUMBER: _ClassVar[int]
@@ -89,6 +91,7 @@ class WriterStatus(_message.Message):
     QUEUED_BATCHES_FIELD_NUMBER: _ClassVar[int]
     QUEUED_BYTES_FIELD_NUMBER: _ClassVar[int]
     FILE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
     state: str
     note: str
     commits: int
@@ -97,7 +100,8 @@ class WriterStatus(_message.Message):
     queued_batches: int
     queued_bytes: int
     file_bytes: int
-    def __init__(self, state: _Optional[str] = ..., note: _Optional[str] = ..., commits: _Optional[int] = ..., batches: _Optional[int] = ..., rows: _Optional[int] = ..., queued_batches: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., file_bytes: _Optional[int] = ...) -> None: ...
+    free_bytes: int
+    def __init__(self, state: _Optional[str] = ..., note: _Optional[str] = ..., commits: _Optional[int] = ..., batches: _Optional[int] = ..., rows: _Optional[int] = ..., queued_batches: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., file_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ...) -> None: ...
 
 class OnlineStatus(_message.Message):
     __slots__ = ("state", "note", "entities_done", "entities_total")
