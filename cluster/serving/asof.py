@@ -2,7 +2,7 @@
 
 A value joins at time t when its `event_timestamp <= t`, it is not older than the view's ttl (both limits count), and, when
 asked for, it had arrived by `known_at`. Among several the latest event counts, then the latest `created_at`, then the
-greatest position: the order that the online store uses. A stored null joins as null.
+greatest position: the order that the online store uses. A stored null joins as null. Aggregations: cluster/serving/windows.py.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from cluster.errors import Refused
 from cluster.ingest.times import to_micros
 from cluster.registry.catalog import FeatureSpec
+from cluster.serving.history import of_versions
+from cluster.serving.windows import Questions, aggregated
 
 TIME = "event_timestamp"
 
@@ -65,14 +67,6 @@ _JOIN_KNOWN = """
         SELECT n, asked_at, value, event_timestamp FROM newest WHERE known UNION ALL BY NAME FROM earlier
     ) AS asked {fresh}"""
 _KNOWN = "AND created_at <= make_timestamp($known_at)"
-_COLUMNS = "entity_id, feature_name, value, event_timestamp, created_at, position, source_id"
-# What a backfill replaced counts as well: it is what those versions computed.
-_OF_VERSIONS = f"""(
-            SELECT {_COLUMNS} FROM (SELECT {_COLUMNS} FROM features UNION ALL SELECT {_COLUMNS} FROM superseded)
-            WHERE source_id IN (
-                SELECT source_id FROM sources WHERE registry_version IN (SELECT unnest($versions::INTEGER[]))
-            )
-        )"""  # noqa: S608 - made of this module's constants
 _FRESH = "WHERE epoch_us(asked.asked_at) - epoch_us({found}.event_timestamp) <= $ttl"
 
 
@@ -151,8 +145,9 @@ def join(reads: Reads, asked_rows: pa.Table, specs: Sequence[FeatureSpec], terms
     keys = sorted({spec.join_key for spec in specs})
     asked = {key: _asked(f"asked_{n}", _keys(asked_rows[key], key), times, usable, known) for n, key in enumerate(keys)}
     with reads.snapshot({one.name: one.rows for one in asked.values()}, read_id) as snapshot:
+        windows = _windows(snapshot, asked, specs, terms)
         columns = {
-            name: _column(_join(snapshot, asked[spec.join_key], spec, terms), len(times))
+            name: _column(windows.get(spec.name) or _join(snapshot, asked[spec.join_key], spec, terms), len(times))
             for name, spec in _named(specs, terms).items()
         }
     return pa.table(columns)
@@ -169,6 +164,16 @@ def _named(specs: Sequence[FeatureSpec], terms: Terms) -> dict[str, FeatureSpec]
     return {f"{spec.view}__{spec.name}" if terms.full_names else spec.name: spec for spec in specs}
 
 
+def _windows(
+    snapshot: _Snapshot, asked: Mapping[str, _Asked], specs: Sequence[FeatureSpec], terms: Terms
+) -> dict[str, pa.Table]:
+    found: dict[str, pa.Table] = {}
+    for key, one in asked.items():
+        wanted = [spec for spec in specs if spec.aggregation and spec.join_key == key]
+        found |= aggregated(snapshot, Questions(one.name, one.first, one.last), wanted, terms)
+    return found
+
+
 def _join(snapshot: _Snapshot, asked: _Asked, spec: FeatureSpec, terms: Terms) -> pa.Table:
     parameters: dict[str, Any] = {"feature": spec.name, "first": 0, "last": asked.last}
     known, fresh, history = "", "", "features"
@@ -178,7 +183,7 @@ def _join(snapshot: _Snapshot, asked: _Asked, spec: FeatureSpec, terms: Terms) -
         fresh = _FRESH.format(found="asked" if terms.known_at_column else "history")
         parameters["ttl"], parameters["first"] = spec.ttl_us, max(0, asked.first - spec.ttl_us)
     if terms.versions is not None:
-        history, parameters["versions"] = _OF_VERSIONS, list(terms.versions[spec.name])
+        history, parameters["versions"] = of_versions("versions"), list(terms.versions[spec.name])
     sql = _JOIN_KNOWN if terms.known_at_column else _JOIN
     return snapshot.query(sql.format(asked=asked.name, known=known, fresh=fresh, history=history), parameters)
 
