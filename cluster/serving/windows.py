@@ -18,12 +18,10 @@ from cluster.errors import Refused
 from cluster.registry.aggregation import Aggregation, Function
 from cluster.registry.catalog import FeatureSpec
 from cluster.serving.history import of_versions
+from cluster.windows.partials import MAX_DISTINCT
 
 if TYPE_CHECKING:  # asof.py calls this module
     from cluster.serving.asof import Terms
-
-#: Different values in one window at most. It is counted exactly up to here, and beyond it is an error, never an estimate.
-MAX_DISTINCT = 10_000
 
 Inputs = tuple[str, ...]  # the feature that is aggregated, and its filter
 

@@ -48,6 +48,14 @@ class Window:
         """Answer whether an event counts at a time."""
         return self.edge(at_us) < event_us <= at_us
 
+    def cell(self, event_us: int) -> int:
+        """Return the hop that an event falls into: number n is `(n * hop, (n + 1) * hop]`, open below as windows are."""
+        return (event_us - 1) // self.hop_us
+
+    def cells(self, at_us: int) -> range:
+        """Return the hops that make up the window at a time; of the last one only events up to that time count."""
+        return range(self.edge(at_us) // self.hop_us, self.cell(at_us) + 1)
+
 
 def usual_hop(length: timedelta) -> timedelta:
     """Return the hop of a window for which none is given."""

@@ -14,9 +14,10 @@ from cluster.errors import Refused
 from cluster.registry.aggregation import Aggregation
 from cluster.registry.catalog import FeatureSpec
 from cluster.serving.asof import Terms, point_in_time
-from cluster.serving.windows import MAX_DISTINCT, Questions, aggregated
+from cluster.serving.windows import Questions, aggregated
 from cluster.stores.duckdb_database import DuckDatabase
 from cluster.stores.duckdb_reads import DuckReads
+from cluster.windows.partials import MAX_DISTINCT
 
 HOUR = timedelta(hours=1)
 
