@@ -145,9 +145,11 @@ def join(reads: Reads, asked_rows: pa.Table, specs: Sequence[FeatureSpec], terms
     keys = sorted({spec.join_key for spec in specs})
     asked = {key: _asked(f"asked_{n}", _keys(asked_rows[key], key), times, usable, known) for n, key in enumerate(keys)}
     with reads.snapshot({one.name: one.rows for one in asked.values()}, read_id) as snapshot:
-        windows = _windows(snapshot, asked, specs, terms)
+        found = _windows(snapshot, asked, specs, terms)
         columns = {
-            name: _column(windows.get(spec.name) or _join(snapshot, asked[spec.join_key], spec, terms), len(times))
+            name: _column(
+                found[spec.name] if spec.aggregation else _join(snapshot, asked[spec.join_key], spec, terms), len(times)
+            )
             for name, spec in _named(specs, terms).items()
         }
     return pa.table(columns)

@@ -48,6 +48,7 @@ _PLACE = """,
             row_number() OVER (PARTITION BY entity_id ORDER BY event_timestamp, created_at, position, source_id) AS place"""
 _FILTER = """SEMI JOIN (
             SELECT source_id, position FROM {history} WHERE feature_name = $filter AND value <> 0
+                AND event_timestamp BETWEEN make_timestamp($first) AND make_timestamp($last)
         ) USING (source_id, position)"""
 _KNOWN = "AND created_at <= make_timestamp($known_at)"
 _LOOK_BACK = """{events}, line AS (

@@ -49,7 +49,8 @@ def test_merging_is_associative_and_commutative(a: Partial, b: Partial, c: Parti
 def test_cells_of_hops_in_any_order_make_up_a_window(
     drawn: list[Seen], at: int, window: tuple[int, int], random: object
 ) -> None:
-    aggregation = Aggregation("x", "count", *(timedelta(seconds=s) for s in window))
+    length, hop = (timedelta(seconds=seconds) for seconds in window)
+    aggregation = Aggregation("x", "count", length, hop)
     span, now = aggregation.span, at * SECOND
     cells: dict[int, Partial] = {}
     for event in drawn:
@@ -60,7 +61,7 @@ def test_cells_of_hops_in_any_order_make_up_a_window(
     random.shuffle(held)  # type: ignore[attr-defined]
     history = [Event("e", "x", s.event, s.created, s.position, s.source_id, s.value) for s in drawn]
     for function in Function:
-        wanted = answer(history, Aggregation("x", function, aggregation.window, aggregation.hop), Question("e", now))
+        wanted = answer(history, Aggregation("x", function, length, hop), Question("e", now))
         assert result(function, held) == (wanted if wanted is None else pytest.approx(wanted, rel=1e-9, abs=1e-9)), function
 
 
