@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -59,6 +60,13 @@ PLAIN = {
 ASKED = [Aggregation("amount", function, timedelta(days=7), timedelta(hours=1)) for function in ("count", "sum")]
 
 
+class Run(NamedTuple):
+    """What one read took."""
+
+    seconds: float
+    cpu_seconds: float
+
+
 def main() -> None:
     """Run what the command line asks for and print it."""
     options = _options()
@@ -70,7 +78,7 @@ def main() -> None:
         found = _measure(_systems(reads, rows), options.rounds)
         database.close()
     if options.json:
-        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        sys.stdout.write(json.dumps({name: [run._asdict() for run in runs] for name, runs in found.items()}, indent=2) + "\n")
     else:
         _print(found)
 
@@ -124,16 +132,16 @@ def _systems(reads: DuckReads, rows: pa.Table) -> Mapping[str, Callable[[], pa.T
     return {"Raytide": raytide, **{name: plain(statement) for name, statement in PLAIN.items()}}
 
 
-def _measure(systems: Mapping[str, Callable[[], pa.Table]], rounds: int) -> dict[str, list[float]]:
-    seconds: dict[str, list[float]] = {name: [] for name in systems}
+def _measure(systems: Mapping[str, Callable[[], pa.Table]], rounds: int) -> dict[str, list[Run]]:
+    runs: dict[str, list[Run]] = {name: [] for name in systems}
     for _ in range(rounds):
         answers = {}
         for name, run in systems.items():
-            started = time.perf_counter()
+            started, cpu = time.perf_counter(), time.process_time()
             answers[name] = run()
-            seconds[name].append(round(time.perf_counter() - started, 3))
+            runs[name].append(Run(round(time.perf_counter() - started, 3), round(time.process_time() - cpu, 3)))
         _check(answers)
-    return seconds
+    return runs
 
 
 def _check(answers: Mapping[str, pa.Table]) -> None:
@@ -146,16 +154,20 @@ def _check(answers: Mapping[str, pa.Table]) -> None:
             raise AssertionError(f"{name} gave other numbers than Raytide")
 
 
-def _print(found: Mapping[str, list[float]]) -> None:
-    table = Table(title="count and sum of seven days, seconds")
-    for heading in ("how", "median", "runs"):
+def _print(found: Mapping[str, list[Run]]) -> None:
+    table = Table(title="count and sum of seven days")
+    for heading in ("how", "seconds (median; runs)", "CPU seconds (median)"):
         table.add_column(heading)
-    for name, seconds in found.items():
-        table.add_row(name, f"{median(seconds):.2f}", " · ".join(f"{one:.2f}" for one in seconds))
+    for name, runs in found.items():
+        seconds = [run.seconds for run in runs]
+        shown = f"{median(seconds):.2f} ({' · '.join(f'{one:.2f}' for one in seconds)})"
+        table.add_row(name, shown, f"{median(run.cpu_seconds for run in runs):.2f}")
     console = Console()
     console.print(table)
-    best = min(median(found[name]) for name in PLAIN)
-    console.print(f"Raytide takes {median(found['Raytide']) / best:.2f} times as long as the best of the others.")
+    for what in ("seconds", "cpu_seconds"):
+        medians = {name: median(getattr(run, what) for run in runs) for name, runs in found.items()}
+        best = min(medians[name] for name in PLAIN)
+        console.print(f"Raytide against the best of the others, {what.replace('_', ' ')}: {medians['Raytide'] / best:.2f}")
 
 
 if __name__ == "__main__":
