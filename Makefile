@@ -49,13 +49,14 @@ long: $(READY) ## the tests that wait for deadlines, half a minute or more each
 fault: $(READY) ## the fault matrix, into docs/proofs.md; FAULT="kill:* --rounds 5" for a part of it
 	@$(BIN)/python -m tests.fault --publish $(FAULT)
 
-bench: $(READY) ## events/s beside a plain confluent-kafka loop, functions beside calls by hand, files beside DuckDB, streams beside both, online and historical reads beside Feast
+bench: $(READY) ## events/s beside a plain confluent-kafka loop, functions beside calls by hand, files beside DuckDB, streams beside both, online and historical reads beside Feast, windows beside plain SQL
 	@$(BIN)/python -m bench.ingest
 	@$(BIN)/python -m bench.graph
 	@$(BIN)/python -m bench.files
 	@$(BIN)/python -m bench.beside
 	@$(BIN)/python -m bench.online
 	@$(BIN)/python -m bench.historical
+	@$(BIN)/python -m bench.windows
 
 OUT ?= proto
 proto: $(READY) ## regenerate the code under proto/

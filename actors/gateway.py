@@ -97,7 +97,7 @@ class AppBackend:
         asked = asking(entity_rows, specs, terms)
         if read.registry_version:
             stored = stored_versions(self.offline)
-            versions = {spec.name: alike(spec.name, stored, read.registry_version) for spec in specs}
+            versions = {name: alike(name, stored, read.registry_version) for spec in specs for name in spec.rows}
             terms = replace(terms, versions=versions)
         return with_features(entity_rows, self.offline.join(asked, specs, terms, read.read_id))
 

@@ -6,6 +6,7 @@ Read in this order: `records` (the nouns), `ingest.pipeline` (the path), `actors
     registry/   what features exist                  pure
     ingest/     decode -> validate -> DAG -> batch   pure
     serving/    online and point-in-time reads       pure
+    windows/    which events a window holds          pure
     stores/     Kafka, Redis, DuckDB behind ports    I/O
     gateway/    gRPC edge                            I/O
     stack/      a local Kafka and Valkey             I/O

@@ -22,6 +22,7 @@ TTL = {
 }
 ONLINE = tuple(TTL)
 FEATURES = (*ONLINE, "click_count_7d", "session_seconds", "user_age")
+SESSIONS = "session_count_7d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,12 @@ class Truth:
         if last is None or at - last.event_time > TTL.get(feature, timedelta.max):
             return None
         return last.value
+
+    def sessions(self, entity: str, at: datetime) -> int:
+        """Return how many sessions there were in the seven days before `at`, which begin at a full hour."""
+        edge = (at - timedelta(days=7)).replace(minute=0, second=0, microsecond=0)
+        sessions = self.values.get((entity, "session_seconds"), ())
+        return sum(session.value is not None and edge < session.event_time <= at for session in sessions)
 
     def questions(self, count: int, seed: int = 7) -> list[tuple[str, datetime]]:
         """Return entities and times to ask for: exactly at events, just before them, and anywhere between."""

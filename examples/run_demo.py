@@ -30,7 +30,7 @@ from cluster import lifecycle
 from cluster.errors import RaytideError
 from cluster.running import Running
 from cluster.stack import manager as stack
-from examples.demo_truth import FEATURES, ONLINE, Truth
+from examples.demo_truth import FEATURES, ONLINE, SESSIONS, Truth
 from generator import drive
 from generator.profiles import PROFILES, Settings
 from generator.tally import Report
@@ -191,8 +191,9 @@ def _online(client: RaytideClient, truth: Truth) -> Iterator[tuple[Any, Any, Any
 def _as_of(client: RaytideClient, truth: Truth) -> Iterator[tuple[Any, Any, Any]]:
     questions = truth.questions(QUESTIONS)
     asked = pd.DataFrame(questions, columns=["user_id", "event_timestamp"])
-    joined = client.get_historical_features(asked, list(FEATURES)).to_pylist()
+    joined = client.get_historical_features(asked, [*FEATURES, SESSIONS]).to_pylist()
     for (entity, at), row in zip(questions, joined, strict=True):
+        yield (entity, str(at), SESSIONS), _number(truth.sessions(entity, at)), _number(row[SESSIONS])
         for name in FEATURES:
             yield (entity, str(at), name), _number(truth.as_of(entity, name, at)), _number(row[name])
 

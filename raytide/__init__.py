@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cluster.registry.aggregation import Aggregation
 from cluster.registry.definitions import (
     DType,
     Entity,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from raytide.feature_store import FeatureStore
 
 __all__ = [
+    "Aggregation",
     "AsyncFeatureStore",
     "DType",
     "Entity",

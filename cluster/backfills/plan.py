@@ -140,8 +140,7 @@ def _backfill(catalog: Catalog, asked: Asked, backfill_id: str) -> Backfill:
     if asked.since_us >= asked.until_us:
         raise Refused("until_us: the range ends before it begins: it is [from, to) in event time")
     view = catalog.views[asked.view]
-    names = tuple(feature.name for feature in view.features)
-    return Backfill(backfill_id, view.name, view.source.name, names, catalog.version, asked.since_us, asked.until_us, ())
+    return Backfill(backfill_id, view.name, view.source.name, view.stored, catalog.version, asked.since_us, asked.until_us, ())
 
 
 def _part(row: dict[str, Any], offsets: Offsets) -> BackfillPart | None:

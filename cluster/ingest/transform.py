@@ -52,7 +52,7 @@ def compile_transform(catalog: Catalog, source_name: str, timeout_s: float = TIM
 def _compiled(view: FeatureView, columns: Iterable[str], timeout_s: float) -> ViewSteps:
     functions = dag.order([item for item in view.features if isinstance(item, FeatureFunction)], columns)
     where = Step.of(view.where, timeout_s) if view.where else None
-    return ViewSteps(where, tuple(Step.of(function, timeout_s) for function in functions), view.names)
+    return ViewSteps(where, tuple(Step.of(function, timeout_s) for function in functions), view.stored)
 
 
 def transform_long(events: Events) -> Transformed:

@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from cluster.lineage.graph import Graph, Node, NodeKind
+from cluster.windows.window import spoken
 
 Definition = Mapping[str, Any]
 #: A node with the ids of what it takes.
@@ -80,10 +81,22 @@ def _features(view: Definition, source: Definition) -> Iterator[Part]:
             function = Node(NodeKind.FUNCTION, f"{view['name']}.{item['name']}", item["mode"], _digest(item))
             yield function, [_input(view, source, name, computed) for name in item["inputs"]]
             taken, digest = [function.id, *taken], _digest(view)
+        elif item["kind"] == "aggregation":
+            yield _window(view, item), [f"{NodeKind.FEATURE}:{_feature(view, name)}" for name in _inputs_of(item)]
+            continue
         else:
             taken, digest = [f"{NodeKind.COLUMN}:{_column(source, item['name'])}", *taken], _digest({**view, "field": item})
         for name in names_of(item):
             yield Node(NodeKind.FEATURE, _feature(view, name), _read_as(view), digest), taken
+
+
+def _window(view: Definition, item: Definition) -> Node:
+    said = f"{item['function']} over {spoken(timedelta(seconds=item['window']))}, computed when it is read"
+    return Node(NodeKind.FEATURE, _feature(view, item["name"]), f"{view['entity']}, {said}", _digest({"window": item}))
+
+
+def _inputs_of(item: Definition) -> list[str]:
+    return [item["input"], *filter(None, [item["filter"]])]
 
 
 def _filters(view: Definition, source: Definition) -> Iterator[Part]:

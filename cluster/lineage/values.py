@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.errors import NotFound
+from cluster.errors import NotFound, Refused
 from cluster.lineage.definitions import feature_in, graph_of
 from cluster.lineage.features import feature_meant
 from cluster.lineage.graph import Graph
@@ -73,8 +73,15 @@ class ValueLineage:
 
 
 def value_lineage(reads: Reads, catalog: Catalog, asked: Asked, now_us: int) -> ValueLineage:
-    """Return where the value came from that a read at that time finds, or the newest; raise NotFound when there is none."""
+    """Return where the value came from that a read at that time finds, or the newest; raise NotFound when there is none.
+
+    Raise Refused for an aggregation, which has no record of its own.
+    """
     spec = feature_meant(catalog, asked.feature)
+    if spec.aggregation:
+        raise Refused(
+            f"'{spec.view}:{spec.name}' is computed from many records when it is read: ask for '{spec.view}:{spec.rows[0]}'"
+        )
     found = rows(reads, _ROW, [asked.entity_id, spec.name, asked.at_us])
     if not found:
         raise NotFound(_none(spec, asked))

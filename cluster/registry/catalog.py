@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster.errors import Misconfigured, NotFound
 from cluster.registry import checks
+from cluster.registry.aggregation import Aggregation
 from cluster.registry.checks import AnySource
 from cluster.registry.definitions import (
     Entity,
@@ -44,6 +45,12 @@ class FeatureSpec:
     online: bool
     ttl_us: int | None
     field: Field | None  # None for a feature that a function computes
+    aggregation: Aggregation | None = None  # of a feature that is computed when it is read
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """Return the names of the features whose rows in history a read of it looks at."""
+        return self.aggregation.inputs if self.aggregation else (self.name,)
 
 
 @dataclass(frozen=True)
@@ -78,8 +85,8 @@ class Catalog:
         return sorted((v for v in self.views.values() if v.source.name == source), key=lambda v: v.name)
 
     def features_of(self, source: str) -> list[FeatureSpec]:
-        """Return the features computed from `source`, in a fixed order: by view name, then as written in the view."""
-        return [self.features[name] for view in self.views_of(source) for name in view.names]
+        """Return the features that records of `source` give, in a fixed order: by view name, then as written in the view."""
+        return [self.features[name] for view in self.views_of(source) for name in view.stored]
 
     def online_names(self, source: str | None = None) -> list[str]:
         """Return the names of the features kept online, of one source or of all, sorted."""
@@ -205,9 +212,10 @@ def _features(views: Iterable[FeatureView]) -> dict[str, FeatureSpec]:
                 entity=view.entity.name,
                 join_key=view.entity.join_key,
                 source=view.source.name,
-                online=view.online,
-                ttl_us=ttl_microseconds(view.ttl),
+                online=view.online and not isinstance(item, Aggregation),
+                ttl_us=None if isinstance(item, Aggregation) else ttl_microseconds(view.ttl),
                 field=item if isinstance(item, Field) else None,
+                aggregation=item if isinstance(item, Aggregation) else None,
             )
     return features
 

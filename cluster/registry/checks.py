@@ -10,6 +10,8 @@ from typing import Any
 
 from cluster.errors import Misconfigured
 from cluster.ingest import dag
+from cluster.registry.aggregation import Aggregation
+from cluster.registry.aggregation_checks import check_aggregations
 from cluster.registry.definitions import (
     DType,
     Entity,
@@ -95,7 +97,7 @@ def check_parts(view: FeatureView) -> None:
     if not isinstance(view.source, StreamSource | FileSource):
         raise Misconfigured(f"{where}: source must be a StreamSource(...) or FileSource(...), not {type(view.source).__name__}")
     for item in view.features:
-        if not isinstance(item, Field | FeatureFunction):
+        if not isinstance(item, Field | FeatureFunction | Aggregation):
             called = getattr(item, "__name__", type(item).__name__)
             raise Misconfigured(f"{where} lists {called}, neither a Field nor a feature: put @feature() above a function")
     if not isinstance(view.where, FeatureFunction | None):
@@ -110,6 +112,7 @@ def check_view(view: FeatureView) -> None:
         raise Misconfigured(f"{where}: ttl is {view.ttl!r}, give a positive timedelta, or None for values that never expire")
     if not view.features:
         raise Misconfigured(f"{where} has no features: list at least one")
+    check_aggregations(where, view)
     for item in view.features:
         with at(item):
             _check_feature(where, item, view.entity)
@@ -131,7 +134,7 @@ def check_one_entity(views: Sequence[FeatureView]) -> None:
                     f"'{other.entity.name}' and as entity '{view.entity.name}': a record belongs to one entity, use two "
                     "sources",
                 )
-    for source, count in Counter(v.source.name for v in views for _ in v.names).items():
+    for source, count in Counter(v.source.name for v in views for _ in v.stored).items():
         if count > _MAX_FEATURES:
             raise Misconfigured(f"source '{source}' has {count} features: {_MAX_FEATURES} is the most, use two sources")
 
@@ -158,7 +161,7 @@ def check_service(service: FeatureService) -> None:
             )
 
 
-def _check_feature(where: str, item: Field | FeatureFunction, entity: Entity) -> None:
+def _check_feature(where: str, item: Field | FeatureFunction | Aggregation, entity: Entity) -> None:
     for name in item.names:
         check_name(f"{where}: feature", name)
         if name in {*RESERVED, entity.join_key}:
@@ -167,7 +170,7 @@ def _check_feature(where: str, item: Field | FeatureFunction, entity: Entity) ->
         raise Misconfigured(
             f"{where}: feature '{item.name}' is a string, and a feature's value is a number: compute one with @feature",
         )
-    for field in item.fields:
+    for field in () if isinstance(item, Aggregation) else item.fields:
         _check_field(f"{where}, feature '{field.name}'", field)
 
 
@@ -179,14 +182,14 @@ def _check_long(where: str, view: FeatureView) -> None:
             _check_finished(where, item, view.source.name)
 
 
-def _check_finished(where: str, item: Field | FeatureFunction, source: str) -> None:
+def _check_finished(where: str, item: Field | FeatureFunction | Aggregation, source: str) -> None:
     """Check a feature of a view over a long source."""
     if isinstance(item, FeatureFunction):
         raise Misconfigured(
             f"{where}: feature '{item.name}' is a function, but source '{source}' is Long, whose records carry "
             "one finished value each: use a Wide source for functions, or a Field here",
         )
-    if item.default is not None:
+    if isinstance(item, Field) and item.default is not None:
         raise Misconfigured(f"{where}: feature '{item.name}' has a default, but a null of a Long source is a value")
 
 

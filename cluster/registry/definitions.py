@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from cluster.errors import Misconfigured
+from cluster.registry.aggregation import Aggregation
 from cluster.registry.places import here
 
 
@@ -234,12 +235,14 @@ class FeatureView:
 
     `where` is a function of source columns: events for which it is false or null have no rows in this view, and no
     function of the view sees them. They are no rejects, and other views have their rows all the same.
+
+    An `Aggregation` is a feature over a window of another feature of the view; a ttl does not concern it.
     """
 
     name: str
     entity: Entity
     source: StreamSource | FileSource
-    features: Sequence[Field | FeatureFunction]
+    features: Sequence[Field | FeatureFunction | Aggregation]
     online: bool = False
     ttl: timedelta | None = None
     where: FeatureFunction | None = None
@@ -252,6 +255,11 @@ class FeatureView:
     def names(self) -> tuple[str, ...]:
         """Return the names of all features, in the order in which they are listed."""
         return tuple(name for item in self.features for name in item.names)
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Return the names of those that history has: aggregations are computed from them when they are read."""
+        return tuple(name for item in self.features if not isinstance(item, Aggregation) for name in item.names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Protocol
 from cluster.errors import Misconfigured
 
 #: A dataclass's __init__ is called "<string>".
-_OURS = ("cluster/registry/definitions.py", "cluster/registry/places.py", "/dataclasses.py")
+_OURS = ("cluster/registry/aggregation.py", "cluster/registry/definitions.py", "cluster/registry/places.py", "/dataclasses.py")
 
 
 class Placed(Protocol):

@@ -52,6 +52,11 @@ def names_of(feature: Mapping[str, Any]) -> Sequence[str]:
     return feature.get("outputs") or [feature["name"]]
 
 
+def inputs_of(feature: Mapping[str, Any]) -> set[str]:
+    """Return what one entry of a view is made from; of a function also columns."""
+    return {*feature.get("inputs", ()), *filter(None, (feature.get("input"), feature.get("filter")))}
+
+
 def _section(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
     yield from (Change(Action.ADDED, kind, name) for name in sorted(new.keys() - old.keys()))
     for name in sorted(new.keys() & old.keys()):
@@ -113,7 +118,7 @@ def _dependents(kind: str, name: str, description: Description) -> Iterator[str]
 def downstream_of(feature: str, features: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the features of a view that take `feature`, directly or through others, in the view's order."""
     found = {feature}
-    while more := {name for f in features if found & set(f.get("inputs", ())) for name in names_of(f)} - found:
+    while more := {name for f in features if found & inputs_of(f) for name in names_of(f)} - found:
         found |= more
     return [name for f in features for name in names_of(f) if name in found and name != feature]
 

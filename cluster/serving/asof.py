@@ -8,7 +8,7 @@ greatest position: the order that the online store uses. A stored null joins as 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from cluster.errors import Refused
 from cluster.ingest.times import to_micros
 from cluster.registry.catalog import FeatureSpec
 from cluster.serving.asof_queries import Asked, Snapshot, Terms, joined
+from cluster.serving.windows import Questions, aggregated
 
 __all__ = ["AS_IT_IS", "TIME", "Reads", "Terms", "asking", "join", "point_in_time", "with_features"]
 
@@ -68,9 +69,9 @@ def join(reads: Reads, asked_rows: pa.Table, specs: Sequence[FeatureSpec], terms
     asked = {key: _asked(f"asked_{n}", _keys(asked_rows[key], key), times, usable, known) for n, key in enumerate(keys)}
     with reads.snapshot({name: table for one in asked.values() for name, table in one.tables.items()}, read_id) as snapshot:
         found = {
-            spec.name: _column(values, len(times))
+            name: _column(values, len(times))
             for key in keys
-            for spec, values in joined(snapshot, asked[key], [spec for spec in named.values() if spec.join_key == key], terms)
+            for name, values in _found(snapshot, asked[key], [spec for spec in named.values() if spec.join_key == key], terms)
         }
     return pa.table({name: found[spec.name] for name, spec in named.items()})
 
@@ -84,6 +85,14 @@ def with_features(entity_rows: pa.Table, columns: pa.Table) -> pa.Table:
 
 def _named(specs: Sequence[FeatureSpec], terms: Terms) -> dict[str, FeatureSpec]:
     return {f"{spec.view}__{spec.name}" if terms.full_names else spec.name: spec for spec in specs}
+
+
+def _found(snapshot: Snapshot, asked: Asked, specs: Sequence[FeatureSpec], terms: Terms) -> Iterator[tuple[str, pa.Table]]:
+    windows = [spec for spec in specs if spec.aggregation]
+    questions = f"(SELECT * FROM {asked.name} JOIN {asked.name}_entities USING (entity))"  # noqa: S608 - our own names
+    yield from aggregated(snapshot, Questions(questions, asked.first, asked.last), windows, terms).items()
+    for spec, values in joined(snapshot, asked, [spec for spec in specs if not spec.aggregation], terms):
+        yield spec.name, values
 
 
 def _column(found: pa.Table, rows: int) -> pa.Array:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import pyarrow as pa
 
 from cluster.registry.catalog import FeatureSpec
+from cluster.serving.history import of_versions
 
 #: For fewer asked rows it costs more to find out which features share their records than to search for each.
 MANY = 100_000
@@ -71,14 +72,6 @@ _OF_RECORDS = """
         WHERE feature_name = $feature AND event_timestamp BETWEEN make_timestamp($first) AND make_timestamp($last)
     ) AS history USING (source_id, position)"""
 _KNOWN = "AND created_at <= make_timestamp($known_at)"
-_COLUMNS = "entity_id, feature_name, value, event_timestamp, created_at, position, source_id"
-# What a backfill replaced counts as well: it is what those versions computed.
-_OF_VERSIONS = f"""(
-            SELECT {_COLUMNS} FROM (SELECT {_COLUMNS} FROM features UNION ALL SELECT {_COLUMNS} FROM superseded)
-            WHERE source_id IN (
-                SELECT source_id FROM sources WHERE registry_version IN (SELECT unnest($versions::INTEGER[]))
-            )
-        )"""  # noqa: S608 - made of this module's constants
 _FRESH = "WHERE epoch_us(asked.asked_at) - epoch_us({found}.event_timestamp) <= $ttl"
 
 
@@ -143,7 +136,7 @@ class _Query(NamedTuple):
             fresh = _FRESH.format(found="asked" if terms.known_at_column else "history")
             parameters["ttl"], parameters["first"] = spec.ttl_us, max(0, asked.first - spec.ttl_us)
         if terms.versions is not None:
-            history, parameters["versions"] = _OF_VERSIONS, list(terms.versions[spec.name])
+            history, parameters["versions"] = of_versions("versions"), list(terms.versions[spec.name])
         return cls(history, known, fresh, parameters)
 
 

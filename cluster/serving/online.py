@@ -82,6 +82,11 @@ class OnlineFeatureSet:
 
 
 def _check_online(spec: FeatureSpec) -> None:
+    if spec.aggregation:
+        raise Refused(
+            f"feature '{spec.name}' of view '{spec.view}' is an aggregation, and those are computed from history only: "
+            "read it with `raytide get-historical`, and leave it out of services that are read online",
+        )
     if not spec.online:
         raise Refused(
             f"feature '{spec.name}' of view '{spec.view}' is not kept online: set online=True in feature view '{spec.view}' "

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from raytide import DType, Entity, FeatureService, FeatureView, Field, Long, StreamSource, Wide, feature
+from raytide import Aggregation, DType, Entity, FeatureService, FeatureView, Field, Long, StreamSource, Wide, feature
 
 user = Entity(name="user", join_key="user_id")
 
@@ -39,7 +39,12 @@ behaviour = FeatureView(
     name="behaviour",
     entity=user,
     source=features,
-    features=[Field("click_count_7d"), Field("session_seconds"), Field("user_age")],
+    features=[
+        Field("click_count_7d"),  # counted by whoever sends it
+        Field("session_seconds"),
+        Field("user_age"),
+        Aggregation("session_seconds", "count", timedelta(days=7), name="session_count_7d"),  # counted here, when it is read
+    ],
 )
 
 # 2. Facts to compute features from: a wide source has a column for each fact.

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from cluster.gateway.names import Names
 from cluster.gateway.server import SERVICES, GatewayServer
 from cluster.ingest.backfills import Backfill, BackfillPart, BackfillState
 from cluster.records import ROWS_SCHEMA
+from cluster.registry.aggregation import Aggregation
 from cluster.registry.catalog import Catalog, FeatureSpec, build
 from cluster.registry.definitions import Entity, FeatureService, FeatureView, Field, Long, StreamSource
 from cluster.resets import ResetAnswer, ResetRequest
@@ -73,7 +74,8 @@ ONLINE = FeatureView(
     [Field("user_age"), Field("account_balance")],
     online=True,
 )
-OFFLINE = replace(ONLINE, name="history", features=[Field("click_count")], online=False)
+SUMMED = Aggregation("click_count", "sum", timedelta(days=7))
+OFFLINE = replace(ONLINE, name="history", features=[Field("click_count"), SUMMED], online=False)
 SERVICE = FeatureService("scoring", [ONLINE])
 CATALOG = build("shop", [ONLINE, OFFLINE, SERVICE]).registered_as(7)
 UPLOAD = Upload("u1", "k1", "a.csv", "features", "csv", "ab" * 32, 10, UploadState.DONE, 9, 1, "", NOW, NOW + 5)
@@ -436,13 +438,19 @@ def test_a_feature_named_twice_is_answered_once(client: RaytideClient) -> None:
         ({"feature_service": "scorings", "entity_ids": ["1"]}, "NOT_FOUND", "feature_service", "'scoring'"),
         ({"features": ["click_count"], "entity_ids": ["1"]}, "INVALID_ARGUMENT", "features", "not kept online"),
         (
+            {"features": ["click_count_sum_7d"], "entity_ids": ["1"]},
+            "INVALID_ARGUMENT",
+            "features",
+            "is an aggregation",
+        ),
+        (
             {"features": ["user_age"], "entity_ids": [f"user_{i}" for i in range(100_000)]},
             "RESOURCE_EXHAUSTED",
             "entity_ids",
             "10,000",
         ),
     ],
-    ids=["no-entities", "no-features", "both", "near", "other-view", "service", "offline", "100k-entities"],
+    ids=["no-entities", "no-features", "both", "near", "other-view", "service", "offline", "window", "100k-entities"],
 )
 def test_wrong_online_requests_name_the_argument(
     channel: grpc.Channel, request_: dict[str, Any], code: str, field_: str, said: str

@@ -127,7 +127,7 @@ def test_definitions_ship_their_tables(tmp_path: Path, monkeypatch: pytest.Monke
     data = loader.to_bytes(loader.load("p", project / "definitions.py"))
     (project / "rates.csv").unlink()
     (amount_eur,) = loader.from_bytes(data).views["order"].features
-    result = amount_eur.function(pd.Series([2.0, 1.0]), pd.Series(["USD", "CHF"]))  # type: ignore[union-attr]
+    result = amount_eur.function(pd.Series([2.0, 1.0]), pd.Series(["USD", "CHF"]))  # type: ignore[operator, union-attr]
     assert result.fillna(-1).tolist() == [1.84, -1]
 
 
