@@ -189,6 +189,8 @@ class GatewayConfig(Section):
     """PEM file of the authority for clients' certificates: only clients that have one can connect (mutual TLS)."""
     tokens: str | None = None
     """File of bearer tokens and roles, readable by nobody else. Left out: callers need none. Read again when changed."""
+    denials_logged_per_minute: Positive = 60
+    """Calls without a right or beyond a client's share that the log has a line for; the others are counted."""
     allow_plaintext: bool = False
     """First of two settings for an address other than loopback without TLS, where anybody on the way can listen."""
     plaintext_host: str | None = None

@@ -26,6 +26,7 @@ from cluster.gateway.admin import AdminService
 from cluster.gateway.admission import Admission
 from cluster.gateway.backend import Backend
 from cluster.gateway.backfills import BackfillService
+from cluster.gateway.denials import Denials
 from cluster.gateway.edge import Edge, Rules
 from cluster.gateway.features import FeatureService
 from cluster.gateway.guard import Guard
@@ -54,7 +55,8 @@ class GatewayServer:
 
     def __init__(self, config: GatewayConfig, backend: Backend) -> None:
         self._patience = Patience(config.default_timeout_s)
-        self._server = _server(config, Edge(Rules(Guard(config), Admission(config), self._patience)))
+        rules = Rules(Guard(config), Admission(config), self._patience, Denials(config.denials_logged_per_minute))
+        self._server = _server(config, Edge(rules))
         # Without threads of their own, those who watch could stop the server: gRPC's one thread would wait for the lock of a
         # call that waits for gRPC's thread.
         self._health = health.HealthServicer(experimental_non_blocking=False)
