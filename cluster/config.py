@@ -157,6 +157,8 @@ class GatewayConfig(Section):
     """Address to bind."""
     port: Port = 50051
     """Port to bind; a free one is taken, and said, when it is in use. 0 always means a free one."""
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that share the port, on the node of `raytide up`: each has a part of the connections, and limits of its own."""
     max_message_bytes: Positive = 4 * 1024 * 1024
     """Largest message that a client may send."""
     max_concurrent_calls: Positive = 128

@@ -51,6 +51,7 @@ class Running:
     ray_address: str
     config: str
     head: RayHead | None = None  # None on a Ray that is not ours
+    processes: int = 1  # of the gateway
     stack: bool = False  # whether `up` started the local Kafka and Valkey
 
     @classmethod
@@ -96,12 +97,14 @@ def up(config: Config, project_folder: Path, folder: Path, say: Say) -> Running:
     check_redis(redis_url, config.online_store)
     head = _ray(config, folder, known, say)
     address = head.address if head else config.ray.address
-    serving = known.gateway if known is not None and known.head == head else ""
-    running = Running(config.project, serving, "", address, str(project_folder), head, stack_is_ours)
+    serving = known if known is not None and known.gateway and known.head == head else None
+    gateway = _settled(config.gateway, serving, say)
+    known_address = serving.gateway if serving else ""
+    running = Running(config.project, known_address, "", address, str(project_folder), head, gateway.processes, stack_is_ours)
     running.write(folder)  # before the app: whatever happens from here on, `down` knows what to stop
     with connected(address, head) as dashboard:
         app = App(
-            config=config.model_copy(update={"gateway": _with_port(config.gateway, serving, say)}),
+            config=config.model_copy(update={"gateway": gateway}),
             definitions=loader.to_bytes(catalog),
             version=0,
             bootstrap=bootstrap,
@@ -133,9 +136,17 @@ def _start_actors(app: App, catalog: Catalog, say: Say) -> str:
     for sentence in registry.behind(version):
         say(sentence)
     say("starting gateway")
-    name = handles.gateway_name(handles.node_name())
-    handles.ensure(Gateway, name, app, name, max_concurrency=8)
-    return str(_patiently(name, "address"))
+    return _start_gateway(app)
+
+
+def _start_gateway(app: App) -> str:
+    """Start the gateway's processes, and return their address once all of them serve."""
+    node = handles.node_name()
+    names = [handles.gateway_name(node, number) for number in range(1, app.config.gateway.processes + 1)]
+    for name in names:
+        handles.ensure(Gateway, name, app, name, max_concurrency=8)
+    addresses = [str(_patiently(name, "address")) for name in names]
+    return addresses[0]
 
 
 def down(folder: Path, seconds: float, say: Say) -> list[str]:
@@ -157,13 +168,16 @@ def down(folder: Path, seconds: float, say: Say) -> list[str]:
     return left
 
 
-def _with_port(gateway: GatewayConfig, serving: str, say: Say) -> GatewayConfig:
+def _settled(gateway: GatewayConfig, serving: Running | None, say: Say) -> GatewayConfig:
     """Return the section with a port that is free; settled here, so that a restart of the gateway keeps it.
 
-    `serving` is the address of a gateway that runs already and keeps its port.
+    A gateway that runs already keeps its port, and its number of processes: one that was alone does not share its port.
     """
-    if serving:
-        return gateway.model_copy(update={"port": int(serving.rpartition(":")[2])})
+    if serving is not None:
+        if gateway.processes != serving.processes:
+            say(f"the gateway goes on with {serving.processes} processes: `raytide down` and `raytide up` change that")
+        port = int(serving.gateway.rpartition(":")[2])
+        return gateway.model_copy(update={"port": port, "processes": serving.processes})
     port = gateway.port if gateway.port and is_free(gateway.port) else free_port()
     if gateway.port not in (0, port):
         say(f"port {gateway.port} is taken: the gateway uses {port}")

@@ -86,6 +86,11 @@ def _page(report: StatusReport) -> Group:
         f"  workers {len(limiter.held)} of {limiter.slots} at work, {len(limiter.waiting)} wait, "
         f"at most {limiter.most_at_once} so far",
         table(
+            "gateway processes",
+            ["process", "state", "address", "note"],
+            [(g.name, g.state, g.address, g.note) for g in report.gateways],
+        ),
+        table(
             "partitions",
             ["partition", "state", "next", "behind", "events", "rejected", "note"],
             [

@@ -89,7 +89,7 @@ def _server(config: GatewayConfig, edge: Edge) -> grpc.Server:
         ThreadPoolExecutor(config.max_concurrent_calls + REFUSING, thread_name_prefix="gateway"),
         interceptors=[edge],
         options=(
-            ("grpc.so_reuseport", 0),  # so that a taken port is noticed
+            ("grpc.so_reuseport", int(config.processes > 1)),  # one alone notices that its port is taken
             ("grpc.max_receive_message_length", config.max_message_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.server.max_pending_requests", PENDING),
