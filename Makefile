@@ -55,6 +55,7 @@ bench: $(READY) ## events/s beside a plain confluent-kafka loop, functions besid
 	@$(BIN)/python -m bench.files
 	@$(BIN)/python -m bench.beside
 	@$(BIN)/python -m bench.online
+	@$(BIN)/python -m bench.online_loaded
 
 OUT ?= proto
 proto: $(READY) ## regenerate the code under proto/

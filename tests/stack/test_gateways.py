@@ -17,7 +17,7 @@ from cluster.stores.ports import UploadState
 from raytide import channels
 from raytide.answers import UploadProgressView
 from raytide.client import RaytideClient
-from tests.fault.world import World, eventually, kill
+from tests.fault.world import ROOT, World, eventually, kill
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
@@ -98,6 +98,13 @@ def take(answered: threading.Semaphore) -> None:
     """Wait until as many reads were answered as all clients together may make in a moment."""
     for _ in range(CLIENTS * READS):
         assert answered.acquire(timeout=60)
+
+
+def test_a_gateway_that_runs_keeps_its_number_and_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(world._settings, "RAYTIDE_GATEWAY__PROCESSES", "3")
+    said = world.raytide("up", "--project", str(ROOT / "examples" / "demo")).stderr
+    assert "goes on with 2 processes" in said
+    assert len(both_run(world)) == 2
 
 
 RECEIVED = 3 * 2**20
