@@ -57,6 +57,7 @@ bench: $(READY) ## events/s beside a plain confluent-kafka loop, functions besid
 	@$(BIN)/python -m bench.online
 	@$(BIN)/python -m bench.historical
 	@$(BIN)/python -m bench.windows
+	@$(BIN)/python -m bench.online_loaded
 
 OUT ?= proto
 proto: $(READY) ## regenerate the code under proto/

@@ -27,7 +27,7 @@ def drain(seconds: float, say: Say) -> list[str]:
     """
     deadline, names = time.monotonic() + seconds, handles.names()
     handles.kill(handles.SUPERVISOR)  # first: it would replace what ends, and has nothing to finish
-    gateways = [name for name in names if name.startswith("gateway:")]
+    gateways = [name for name in names if name.startswith(handles.GATEWAY)]
     partitions = [name for name in names if name.startswith("partition:")]
     for what in (*gateways, *(["partitions"] if partitions else [])):
         say(what)

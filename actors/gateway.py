@@ -1,6 +1,7 @@
-"""A node's gRPC edge in a process of its own: gives `cluster.gateway` its clients and the upload service.
+"""A node's gRPC edge in a process of its own, or in several: gives `cluster.gateway` its clients and the upload service.
 
-Online reads go straight to Redis; everything that needs history asks the writer.
+Online reads go straight to Redis; everything that needs history asks the writer. Processes of one node share the port and
+the spool (docs/decisions/0019).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pyarrow as pa
 import structlog
 
+from actors import gateways
 from actors.backfill import RayStretchRunner
 from actors.backfill_client import BackfillClient
 from actors.definitions import InForce
@@ -59,7 +61,7 @@ class AppBackend:
     """Meets the gateway's Backend: what the services of the gRPC edge are allowed to reach."""
 
     def __init__(self, app: App, name: str, metrics: Metrics) -> None:
-        self._app, self.definitions = app, InForce(app)
+        self._app, self._name, self.definitions = app, name, InForce(app)
         quietly(self.definitions.look, None)  # while the writer is away: the supervisor says later when to look
         self.offline = BackfillClient()
         self.online = RedisOnlineStore(app.redis_url, app.config.online_store, metrics)
@@ -120,6 +122,7 @@ class AppBackend:
             uploads=() if writer.state == "AWAY" else tuple(quietly(lambda: self.uploads.to_watch(SHOWN_UPLOADS), [])),
             online=self._online_report(),
             spool=self.uploads.spool_report(),
+            gateways=gateways.reports(gateways.expected(self._name, self._app.config.gateway.processes), STATUS_SECONDS),
         )
 
     def verify(self, wait_s: float) -> Mapping[str, Any]:

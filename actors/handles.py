@@ -17,7 +17,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskErro
 from cluster.errors import RaytideError, RetryLater
 
 NAMESPACE = "raytide"
-WRITER, SUPERVISOR, LIMITER = "writer", "supervisor", "limiter"
+WRITER, SUPERVISOR, LIMITER, GATEWAY = "writer", "supervisor", "limiter", "gateway:"
 CALL_SECONDS = 60.0
 
 T = TypeVar("T")
@@ -28,9 +28,9 @@ def partition_name(topic: str, partition: int) -> str:
     return f"partition:{topic}:{partition}"
 
 
-def gateway_name(node: str) -> str:
-    """Return the actor name of a node's gateway."""
-    return f"gateway:{node}"
+def gateway_name(node: str, number: int) -> str:
+    """Return the actor name of one of the processes of a node's gateway, counted from 1."""
+    return f"{GATEWAY}{node}:{number}"
 
 
 def ensure(actor_class: Any, name: str, *args: Any, groups: Mapping[str, int] | None = None, **options: Any) -> Any:

@@ -52,7 +52,7 @@ class Switching:
 
     def _gateways_behind(self) -> list[str]:
         version = self.catalog().version
-        return [name for name in handles.names() if name.startswith("gateway:") and _version_of(name) < version]
+        return [name for name in handles.names() if name.startswith(handles.GATEWAY) and _version_of(name) < version]
 
 
 def _version_of(gateway: str) -> int:

@@ -161,6 +161,8 @@ class GatewayConfig(Section):
     """Address to bind."""
     port: Port = 50051
     """Port to bind; a free one is taken, and said, when it is in use. 0 always means a free one."""
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that share the port, on the node of `raytide up`: each has a part of the connections, and limits of its own."""
     max_message_bytes: Positive = 4 * 1024 * 1024
     """Largest message that a client may send."""
     max_concurrent_calls: Positive = 128
@@ -193,6 +195,8 @@ class GatewayConfig(Section):
     """PEM file of the authority for clients' certificates: only clients that have one can connect (mutual TLS)."""
     tokens: str | None = None
     """File of bearer tokens and roles, readable by nobody else. Left out: callers need none. Read again when changed."""
+    denials_logged_per_minute: Positive = 60
+    """Calls without a right or beyond a client's share that the log has a line for; the others are counted."""
     allow_plaintext: bool = False
     """First of two settings for an address other than loopback without TLS, where anybody on the way can listen."""
     plaintext_host: str | None = None

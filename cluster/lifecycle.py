@@ -79,15 +79,26 @@ def _start(config: Config, project_folder: Path, folder: Path, choose: Choose, s
     check_redis(redis_url, config.online_store)
     head = _ray(config, folder, known, say)
     address = head.address if head else config.ray.address
+    serving = known if known is not None and known.gateway and known.head == head else None
+    gateway = _settled(config.gateway, serving, known, say)
+    known_address = serving.gateway if serving else ""
     keeper = known.keeper if known is not None else None
-    running = Running(config.project, "", "", address, str(project_folder), head, stack_is_ours, keeper)
-    if known is not None and known.head == head:
-        running = replace(running, gateway=known.gateway)
+    running = Running(
+        config.project,
+        known_address,
+        "",
+        address,
+        str(project_folder),
+        head,
+        processes=gateway.processes,
+        stack=stack_is_ours,
+        keeper=keeper,
+    )
     provision(folder / STATE_FOLDER, Path(head.temp) if head else RAY_TEMP)
     running.write(folder)  # before the app: whatever happens from here on, `down` knows what to stop
     with connected(address, head) as dashboard:
         app = App(
-            config=config.model_copy(update={"gateway": _with_port(config.gateway, running, known, say)}),
+            config=config.model_copy(update={"gateway": gateway}),
             definitions=b"",  # the writer, which comes first, knows which are in force
             version=0,
             bootstrap=bootstrap,
@@ -120,9 +131,17 @@ def _start_actors(app: App, choose: Choose, say: Say) -> str:
     for sentence in registry.behind(catalog.version):
         say(sentence)
     say("starting gateway")
-    name = handles.gateway_name(handles.node_name())
-    handles.ensure(Gateway, name, app, name, max_concurrency=8)
-    return str(_patiently(name, "address"))
+    return _start_gateway(app)
+
+
+def _start_gateway(app: App) -> str:
+    """Start the gateway's processes, and return their address once all of them serve."""
+    node = handles.node_name()
+    names = [handles.gateway_name(node, number) for number in range(1, app.config.gateway.processes + 1)]
+    for name in names:
+        handles.ensure(Gateway, name, app, name, max_concurrency=8)
+    addresses = [str(_patiently(name, "address")) for name in names]
+    return addresses[0]
 
 
 def _registered(registry: RunningRegistry, catalog: Catalog) -> Catalog:
@@ -170,13 +189,16 @@ def _stop(folder: Path, seconds: float, say: Say) -> list[str]:
     return left
 
 
-def _with_port(gateway: GatewayConfig, running: Running, known: Running | None, say: Say) -> GatewayConfig:
+def _settled(gateway: GatewayConfig, serving: Running | None, known: Running | None, say: Say) -> GatewayConfig:
     """Return the section with a port that is free; settled here, so that a restart of the gateway keeps it.
 
-    One that runs already has its port, and one whose Ray ended gets the same again, because clients know it.
+    A gateway that runs already keeps its port, and its number of processes: one that was alone does not share its port. One
+    whose Ray ended gets its port again, because clients know it.
     """
-    if running.gateway:
-        return gateway.model_copy(update={"port": _port_of(running.gateway)})
+    if serving is not None:
+        if gateway.processes != serving.processes:
+            say(f"the gateway goes on with {serving.processes} processes: `raytide down` and `raytide up` change that")
+        return gateway.model_copy(update={"port": _port_of(serving.gateway), "processes": serving.processes})
     wanted = [_port_of(known.gateway)] if known is not None and known.gateway else []
     wanted += [gateway.port] if gateway.port else []
     port = next((port for port in wanted if is_free(port)), None) or free_port()

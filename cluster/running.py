@@ -27,6 +27,7 @@ class Running:
     ray_address: str
     config: str
     head: RayHead | None = None  # None on a Ray that is not ours
+    processes: int = 1  # of the gateway
     stack: bool = False  # whether `up` started the local Kafka and Valkey
     keeper: ProcessId | None = None  # starts it again when its Ray has ended; None on a Ray that is not ours
 

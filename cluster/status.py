@@ -115,6 +115,16 @@ class OnlineReport:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayReport:
+    """One of the processes that answer clients: RUNNING at an address, or AWAY."""
+
+    name: str
+    state: str = "AWAY"
+    address: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SpoolReport:
     """Bytes of uploaded files on the gateway's disk: all of them, what originals may take, whole files, and beginnings."""
 
@@ -138,3 +148,4 @@ class StatusReport:
     uploads: tuple[Upload, ...] = ()
     online: OnlineReport = field(default_factory=OnlineReport)
     spool: SpoolReport = field(default_factory=SpoolReport)
+    gateways: tuple[GatewayReport, ...] = ()

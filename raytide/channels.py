@@ -16,6 +16,8 @@ from cluster.private_files import Followed, read_file, read_private
 OPTIONS = (
     # An online answer has no limit of its own; what is asked for bounds it.
     ("grpc.max_receive_message_length", -1),
+    # So that another of several processes is asked within the tries that a read has, when one died while it was connected to.
+    ("grpc.initial_reconnect_backoff_ms", 100),
     # Finds a gateway whose machine is gone while a long call waits.
     ("grpc.keepalive_time_ms", 30_000),
 )

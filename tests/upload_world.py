@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +100,13 @@ class World:
     @property
     def port(self) -> OfflineStore:
         return cast("OfflineStore", self.offline)  # the twin has no SQL, and uploads need none
+
+    def is_killed(self, service: UploadService) -> None:
+        """Let go of what a service's process had in its hands, as the kernel does; the service itself never does."""
+        claims = service._spool.claims
+        for file in claims._held.values():
+            os.close(file)
+        claims.release = lambda _name: None  # type: ignore[method-assign, assignment]
 
     def spooled(self) -> list[str]:
         return sorted(file.name for file in Path(self.config.spool).iterdir() if file.is_file())

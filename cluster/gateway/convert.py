@@ -12,6 +12,7 @@ from cluster.errors import Refused
 from cluster.gateway.failures import AtFault
 from cluster.status import (
     Endpoints,
+    GatewayReport,
     LimiterReport,
     OnlineReport,
     OnlineState,
@@ -186,6 +187,7 @@ def status_to_proto(report: StatusReport) -> admin_pb2.GetStatusResponse:
         uploads=[upload_to_proto(upload) for upload in report.uploads],
         online=online_to_proto(report.online),
         spool=admin_pb2.SpoolStatus(**asdict(report.spool)),
+        gateways=[admin_pb2.GatewayStatus(**asdict(gateway)) for gateway in report.gateways],
     )
 
 
@@ -209,6 +211,7 @@ def status_from_proto(message: admin_pb2.GetStatusResponse) -> StatusReport:
         uploads=tuple(upload_from_proto(upload) for upload in message.uploads),
         online=online_from_proto(message.online),
         spool=SpoolReport(**fields(message.spool)),
+        gateways=tuple(GatewayReport(**fields(gateway)) for gateway in message.gateways),
     )
 
 

@@ -17,6 +17,7 @@ from grpc_status import rpc_status
 
 from cluster.errors import RaytideError, Refused, RetryLater
 from cluster.gateway.admission import Admission
+from cluster.gateway.denials import Denials
 from cluster.gateway.failures import to_status, unexpected
 from cluster.gateway.guard import Guard
 from cluster.gateway.patience import Patience
@@ -36,6 +37,7 @@ class Rules:
     guard: Guard
     admission: Admission
     patience: Patience
+    denials: Denials
 
 
 class Edge(grpc.ServerInterceptor):
@@ -120,6 +122,7 @@ class _Calls:
 
     def _end(self, context: grpc.ServicerContext, error: Exception) -> NoReturn:
         if isinstance(error, RaytideError):
+            self._rules.denials.note(self._method, context, error)
             status = to_status(error)
         else:
             log.error("call_failed", method=self._method, exc_info=error)

@@ -26,6 +26,7 @@ from cluster.gateway.admin import AdminService
 from cluster.gateway.admission import Admission
 from cluster.gateway.backend import Backend
 from cluster.gateway.backfills import BackfillService
+from cluster.gateway.denials import Denials
 from cluster.gateway.edge import Edge, Rules
 from cluster.gateway.features import FeatureService
 from cluster.gateway.guard import Guard
@@ -56,7 +57,8 @@ class GatewayServer:
 
     def __init__(self, config: GatewayConfig, backend: Backend, metrics: Metrics = NO_METRICS) -> None:
         self._patience = Patience(config.default_timeout_s)
-        self._server = _server(config, Edge(Rules(Guard(config), Admission(config), self._patience)))
+        rules = Rules(Guard(config), Admission(config), self._patience, Denials(config.denials_logged_per_minute))
+        self._server = _server(config, Edge(rules))
         # Without threads of their own, those who watch could stop the server: gRPC's one thread would wait for the lock of a
         # call that waits for gRPC's thread.
         self._health = health.HealthServicer(experimental_non_blocking=False)
@@ -91,7 +93,7 @@ def _server(config: GatewayConfig, edge: Edge) -> grpc.Server:
         ThreadPoolExecutor(config.max_concurrent_calls + REFUSING, thread_name_prefix="gateway"),
         interceptors=[edge],
         options=(
-            ("grpc.so_reuseport", 0),  # so that a taken port is noticed
+            ("grpc.so_reuseport", int(config.processes > 1)),  # one alone notices that its port is taken
             ("grpc.max_receive_message_length", config.max_message_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.server.max_pending_requests", PENDING),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from cluster.records import ROWS_SCHEMA
-from cluster.stores.duckdb_statements import Cursor
+
+if TYPE_CHECKING:  # clients read this module, on machines without DuckDB
+    from cluster.stores.duckdb_statements import Cursor
 
 #: Rows in one table: what the online store takes in one go.
 TABLE_ROWS = 50_000

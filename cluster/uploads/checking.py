@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 from cluster.errors import BadFile
@@ -35,21 +34,10 @@ class Checker:
         """
         yield CheckProgress(0)
         self._make_room(header.size)
-        with self._file() as (part, file):
+        with self._parts.spool.checked() as (part, file):
             with closing(Transfer(Incoming(part, file, self._make_room, {}), lambda: None)) as transfer:
                 yield from self._received(header, chunks, transfer)
             yield from self._judged(upload, header, file)
-
-    @contextmanager
-    def _file(self) -> Iterator[tuple[Path, Path]]:
-        """Lend the names of a file that is received, and remove what is under them."""
-        file = self._parts.spool.checks / uuid.uuid4().hex
-        part = file.with_suffix(".part")
-        try:
-            yield part, file
-        finally:
-            part.unlink(missing_ok=True)
-            file.unlink(missing_ok=True)
 
     def _received(self, header: UploadHeader, chunks: Iterable[bytes], transfer: Transfer) -> Iterator[CheckProgress]:
         told = 0

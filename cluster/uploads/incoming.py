@@ -25,10 +25,11 @@ _READ_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The checksum of the first `received` bytes, as hashlib keeps it."""
+    """The checksum of the first `received` bytes, as hashlib keeps it, while nobody else has written to the file."""
 
     received: int
     digest: Any
+    written: tuple[int, int] = (0, 0)
 
 
 class Incoming:
@@ -44,7 +45,8 @@ class Incoming:
         self.received = self.since = self._file.tell()
         self._unchecked = self._unsynced = 0
         found = known.pop(target.name, Known(0, hashlib.sha256()))
-        self._hashed = found if found.received <= self.received else Known(0, hashlib.sha256())
+        is_ours = found.received == self.received and found.written == _written(part)
+        self._hashed = found if is_ours else Known(0, hashlib.sha256())
         self._digest = self._hashed.digest
         self._caught_up = False
 
@@ -106,7 +108,13 @@ class Incoming:
         except OSError:  # what could not be written has not arrived
             return
         if self._caught_up and self._part.is_file():
-            self._known[self._target.name] = Known(self.received, self._digest)
+            self._known[self._target.name] = Known(self.received, self._digest, _written(self._part))
+
+
+def _written(part: Path) -> tuple[int, int]:
+    """Return what changes whenever somebody writes to a file, in this process or in another."""
+    found = part.stat()
+    return found.st_ino, found.st_mtime_ns
 
 
 def cannot_be_written(error: OSError) -> NoRoom:

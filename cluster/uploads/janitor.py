@@ -11,6 +11,7 @@ from cluster.config import UploadsConfig
 from cluster.errors import NotFound, RaytideError, RetryLater
 from cluster.stores.ports import OfflineStore, Upload, UploadState
 from cluster.stores.upload_rules import ENDED
+from cluster.uploads.claims import Elsewhere
 from cluster.uploads.incoming import NoRoom
 from cluster.uploads.job import Job
 from cluster.uploads.jobs import Jobs
@@ -80,7 +81,10 @@ class Janitor:
         except NotFound:  # of another history: nobody will ask for it
             self._spool.remove(upload_id)
             return True
-        job, is_mine = self._jobs.claim(upload.idempotency_key, lambda: Job(upload))
+        try:
+            job, is_mine = self._jobs.claim(upload.idempotency_key, lambda: Job(upload))
+        except Elsewhere:
+            return False
         if not is_mine:
             return False
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +19,7 @@ from cluster.status import SpoolReport
 from cluster.stores.ports import OfflineStore, OnlineStore, Upload, UploadState
 from cluster.stores.upload_rules import AFTER_COMMIT, BROKEN_OFF, ENDED
 from cluster.uploads.checking import Checker
+from cluster.uploads.claims import Elsewhere
 from cluster.uploads.header import check_same, checked
 from cluster.uploads.incoming import NoRoom
 from cluster.uploads.janitor import Janitor
@@ -35,10 +37,12 @@ from cluster.uploads.work import Work, as_ours
 
 _WATCH_SECONDS = 1.0
 _TIDY_SECONDS = 30.0
+#: Among so many of the newest uploads one that another process works on is looked for.
+_NEWEST = 1_000
 
 
 class UploadService:
-    """Files of one gateway. Caller: any number of threads.
+    """Files of one gateway process, beside those of the others on its node. Caller: any number of threads.
 
     Work on a file that has arrived happens in the service's own threads, so that it goes on when its client is gone.
     """
@@ -57,7 +61,8 @@ class UploadService:
     ) -> None:
         self._offline, self._catalog, self._config, self._now_us = offline, catalog, config, now_us
         self._stop = threading.Event()
-        self._spool, self._jobs = Spool(config), Jobs()
+        self._spool = Spool(config)
+        self._jobs = Jobs(self._spool.claims)
         self._janitor = Janitor(config, self._spool, self._jobs, offline, now_us)
         self._receiver = Receiver(config, self._spool, self._janitor.make_room)
         bounds = Bounds(config.piece_bytes, config.max_bytes, max_record_bytes)
@@ -82,7 +87,11 @@ class UploadService:
         state FAILED, its error is raised.
         """
         header = checked(header, self._catalog(), self._config.max_bytes)
-        job, is_mine = self._claim(header)
+        try:
+            job, is_mine = self._claim(header)
+        except Elsewhere as elsewhere:
+            yield from self._beside(header, elsewhere)
+            return
         if is_mine:
             yield from self._showing(self._take(job, header, chunks))
         yield from self._showing(job.follow())
@@ -142,10 +151,11 @@ class UploadService:
         known = self._offline.get_upload(upload_id)
         if known.state in ENDED or known.state in AFTER_COMMIT:
             return self._shown(self._offline.set_upload_state(upload_id, UploadState.CANCELLED))
-        job, is_mine = self._jobs.claim(known.idempotency_key, lambda: Job(known))
-        if is_mine or job.cancel(BrokenOff(CANCELLED)):  # nobody is at work on it, or a transfer was, and is over now
-            self._work.let_go(job)
-            return self._shown(job.upload)
+        with contextlib.suppress(Elsewhere):
+            job, is_mine = self._jobs.claim(known.idempotency_key, lambda: Job(known))
+            if is_mine or job.cancel(BrokenOff(CANCELLED)):  # nobody is at work on it, or a transfer was, and is over now
+                self._work.let_go(job)
+                return self._shown(job.upload)
         return self._shown(self._offline.set_upload_state(upload_id, UploadState.CANCELLED))  # its thread stops by itself
 
     def retry(self, upload_id: str) -> Upload:
@@ -256,6 +266,15 @@ class UploadService:
             raise
         else:
             self._work.start(job)
+
+    def _beside(self, header: UploadHeader, elsewhere: Elsewhere) -> Iterator[UploadProgress]:
+        """Follow a file that another process works on; raise `elsewhere` when all of it is not there yet."""
+        newest = self._offline.list_uploads(_NEWEST)
+        known = next((upload for upload in newest if upload.idempotency_key == header.idempotency_key), None)
+        if known is None or known.state is UploadState.RECEIVING:
+            raise elsewhere
+        check_same(header, known)
+        yield from self._watch_to_the_end(known.upload_id)
 
     def _watch_to_the_end(self, upload_id: str) -> Iterator[UploadProgress]:
         """Yield the progress of a file that another process works on; raise why it FAILED."""

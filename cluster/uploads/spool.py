@@ -9,33 +9,46 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cluster.config import UploadsConfig
+from cluster.uploads.claims import Claims
 from cluster.uploads.incoming import Incoming, Known, NoRoom, cannot_be_written
 from cluster.uploads.manifest import Manifest
 
 _PART, _MANIFEST = ".part", ".json"
-_CHECKS = "checks"
+_CHECKS, _CLAIMS = "checks", "claims"
 
 
 class Spool:
-    """The folder of one gateway. Any thread; one thread at a time for each upload."""
+    """The folder of a node's gateway, which its processes share. Any thread; one thread at a time for each upload.
+
+    Who works on what is in `claims`: the idempotency keys of uploads, and the names of files that are checked.
+    """
 
     def __init__(self, config: UploadsConfig) -> None:
         self._folder = Path(config.spool)
         self._min_free = config.min_free_bytes
         self._known: dict[str, Known] = {}  # checksums of parts that this process received, so that it need not read them again
-        self._folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(self._folder / _CHECKS, ignore_errors=True)
+        self.claims = Claims(self._folder / _CLAIMS)
+        self._checks = self._folder / _CHECKS
+        self._checks.mkdir(exist_ok=True)
+        self._clear_checks()
 
-    @property
-    def checks(self) -> Path:
-        """Return the folder of files that are only checked: nothing in it outlives the process."""
-        folder = self._folder / _CHECKS
-        folder.mkdir(exist_ok=True)
-        return folder
+    @contextlib.contextmanager
+    def checked(self) -> Iterator[tuple[Path, Path]]:
+        """Lend the names of a file that is only checked, while it arrives and after that; remove what is under them."""
+        name = uuid.uuid4().hex
+        self.claims.take(name)
+        file = self._checks / name
+        try:
+            yield file.with_suffix(_PART), file
+        finally:
+            file.with_suffix(_PART).unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
+            self.claims.release(name)
 
     def path(self, upload_id: str) -> Path:
         """Return where an upload's complete file is: for whoever reads an original again."""
@@ -111,6 +124,13 @@ class Spool:
         self._known.pop(upload_id, None)
         for file in (self.path(upload_id), self._part(upload_id), self._manifest(upload_id)):
             file.unlink(missing_ok=True)
+
+    def _clear_checks(self) -> None:
+        """Remove files whose process ended while it checked them."""
+        for file in self._checks.iterdir():
+            if self.claims.take(file.stem):
+                file.unlink(missing_ok=True)
+                self.claims.release(file.stem)
 
     def _source(self, upload_id: str) -> str | None:
         """Return an upload's source; None when it was removed since somebody looked."""

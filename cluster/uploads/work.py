@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from structlog.contextvars import bound_contextvars
 from cluster.errors import RaytideError, Refused, RetryLater
 from cluster.stores.ports import Upload, UploadState
 from cluster.stores.upload_rules import ENDED
+from cluster.uploads.claims import Elsewhere
 from cluster.uploads.job import Job
 from cluster.uploads.jobs import Jobs
 from cluster.uploads.processing import Parts, Processor, Stopping
@@ -68,7 +70,7 @@ class Work:
         self.end(job, error)
 
     def resume_unfinished(self) -> None:
-        """Continue with the files that an earlier process of this gateway left unfinished.
+        """Continue with the files that an earlier process of this gateway left unfinished, and nobody else works on.
 
         Files that are complete in the spool are worked on from their start, committed ones reach the online store. A
         transfer that was cut waits for somebody to go on, the whole time from now on; one without a byte is FAILED.
@@ -77,16 +79,20 @@ class Work:
             self._parts.spool.touch(upload_id, self._parts.now_us())
         for upload in self._parts.offline.list_uploads(_MAX_UNFINISHED):
             if upload.state not in ENDED and not self._waits_for_its_sender(upload):
-                job, is_mine = self._jobs.claim(upload.idempotency_key, partial(Job, upload, upload.bytes))
-                if is_mine:
-                    # Its client may have sent it again since the list was made.
-                    self._resume(job, self._parts.offline.get_upload(upload.upload_id))
+                with contextlib.suppress(Elsewhere):
+                    self._take_up(upload)
 
     def close(self) -> None:
         """Wait until the pieces at work are done; files go on at the next start."""
         self._threads.shutdown(wait=True, cancel_futures=True)
         for job in self._jobs.every():
             self.end(job, Stopping("the gateway stopped: the file goes on when it is back, ask for its state then"))
+
+    def _take_up(self, upload: Upload) -> None:
+        job, is_mine = self._jobs.claim(upload.idempotency_key, partial(Job, upload, upload.bytes))
+        if is_mine:
+            # Its client may have sent it again since the list was made.
+            self._resume(job, self._parts.offline.get_upload(upload.upload_id))
 
     def _resume(self, job: Job, upload: Upload) -> None:
         job.moved(upload)

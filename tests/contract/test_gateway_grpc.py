@@ -47,6 +47,7 @@ from cluster.resets import ResetAnswer, ResetRequest
 from cluster.serving.asof import Terms
 from cluster.status import (
     Endpoints,
+    GatewayReport,
     LimiterReport,
     OnlineReport,
     OnlineState,
@@ -103,6 +104,10 @@ STATUS = StatusReport(
     uploads=(UPLOAD,),
     online=OnlineReport(OnlineState.REBUILDING, "", 12, 100),
     spool=SpoolReport(4096, 10 * 2**30, 3, 1),
+    gateways=(
+        GatewayReport("gateway:a:1", "RUNNING", "127.0.0.1:50051"),
+        GatewayReport("gateway:a:2", "AWAY", "", "gateway:a:2 is restarting"),
+    ),
 )
 
 

@@ -34,6 +34,8 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
         ("project: Demo!\n", "project:"),
         ("kafka: {}\n", "project: is required; add `project: my_project`"),
         ("project: demo\ngateway: {port: 70000}\n", "gateway.port:"),
+        ("project: demo\ngateway: {processes: 0}\n", "gateway.processes:"),
+        ("project: demo\ngateway: {processes: 65}\n", "gateway.processes:"),
         ("project: demo\nworkers: {max: 4, reserved_for_streams: 4}\n", "must be below"),
         ("- a\n- b\n", "must be a mapping"),
         ("project: [\n", "cannot be read"),

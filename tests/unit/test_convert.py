@@ -17,6 +17,7 @@ from cluster.resets import ResetAnswer, ResetRequest
 from cluster.serving.online import Status
 from cluster.status import (
     Endpoints,
+    GatewayReport,
     LimiterReport,
     OnlineReport,
     OnlineState,
@@ -80,6 +81,7 @@ REPORTS = st.builds(
     uploads=st.lists(UPLOADS, max_size=2).map(tuple),
     online=st.builds(OnlineReport, st.sampled_from(OnlineState), TEXT, INT64, INT64),
     spool=st.builds(SpoolReport, INT64, INT64, INT32, INT32),
+    gateways=st.lists(st.builds(GatewayReport, TEXT, TEXT, TEXT, TEXT), max_size=3).map(tuple),
 )
 HEADERS = st.builds(
     UploadHeader,

@@ -374,6 +374,7 @@ def test_a_restart_at_any_step_finishes_the_file_once(world: World, step: str, m
     assert died.wait(20)
     world.offline.before = lambda _method: None
     world.offline.lose_transactions()
+    world.is_killed(killed)
     with closing(world.service()) as service:
         service.resume_unfinished()
         wait_until_idle(service)
@@ -386,6 +387,7 @@ def test_a_restart_during_the_transfer_lets_it_be_sent_again(world: World) -> No
     killed = world.service()
     progress = killed.submit(header(), chunks())
     next(progress)
+    world.is_killed(killed)
     with closing(world.service()) as service:
         service.resume_unfinished()
         wait_until_idle(service)

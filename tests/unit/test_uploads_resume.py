@@ -86,6 +86,7 @@ def test_a_killed_gateway_keeps_what_arrived(world: World) -> None:
         for job in killed._jobs.every():
             assert job._transfer is not None
             job._transfer._incoming._file.flush()
+    world.is_killed(killed)
     with closing(world.service()) as service:
         service.resume_unfinished()
         assert resumed(service)[0].received == 120

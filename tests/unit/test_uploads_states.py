@@ -428,6 +428,7 @@ def test_limits_outlive_the_gateway(world: World, monkeypatch: pytest.MonkeyPatc
     client.start()
     assert died.wait(SECONDS)
     world.offline.before = lambda _method: None
+    world.is_killed(killed)
     with closing(world.service()) as service:
         service.resume_unfinished()
         wait_until_idle(service)

@@ -127,8 +127,20 @@ class SpoolStatus(_message.Message):
     receiving: int
     def __init__(self, bytes: _Optional[int] = ..., budget_bytes: _Optional[int] = ..., files: _Optional[int] = ..., receiving: _Optional[int] = ...) -> None: ...
 
+class GatewayStatus(_message.Message):
+    __slots__ = ("name", "state", "address", "note")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    state: str
+    address: str
+    note: str
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[str] = ..., address: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
+
 class GetStatusResponse(_message.Message):
-    __slots__ = ("project", "registry_version", "taken_at_us", "endpoints", "partitions", "limiter", "writer", "uploads", "online", "spool")
+    __slots__ = ("project", "registry_version", "taken_at_us", "endpoints", "partitions", "limiter", "writer", "uploads", "online", "spool", "gateways")
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     REGISTRY_VERSION_FIELD_NUMBER: _ClassVar[int]
     TAKEN_AT_US_FIELD_NUMBER: _ClassVar[int]
@@ -139,6 +151,7 @@ class GetStatusResponse(_message.Message):
     UPLOADS_FIELD_NUMBER: _ClassVar[int]
     ONLINE_FIELD_NUMBER: _ClassVar[int]
     SPOOL_FIELD_NUMBER: _ClassVar[int]
+    GATEWAYS_FIELD_NUMBER: _ClassVar[int]
     project: str
     registry_version: int
     taken_at_us: int
@@ -149,7 +162,8 @@ class GetStatusResponse(_message.Message):
     uploads: _containers.RepeatedCompositeFieldContainer[_ingest_pb2.Upload]
     online: OnlineStatus
     spool: SpoolStatus
-    def __init__(self, project: _Optional[str] = ..., registry_version: _Optional[int] = ..., taken_at_us: _Optional[int] = ..., endpoints: _Optional[_Union[Endpoints, _Mapping]] = ..., partitions: _Optional[_Iterable[_Union[PartitionStatus, _Mapping]]] = ..., limiter: _Optional[_Union[LimiterStatus, _Mapping]] = ..., writer: _Optional[_Union[WriterStatus, _Mapping]] = ..., uploads: _Optional[_Iterable[_Union[_ingest_pb2.Upload, _Mapping]]] = ..., online: _Optional[_Union[OnlineStatus, _Mapping]] = ..., spool: _Optional[_Union[SpoolStatus, _Mapping]] = ...) -> None: ...
+    gateways: _containers.RepeatedCompositeFieldContainer[GatewayStatus]
+    def __init__(self, project: _Optional[str] = ..., registry_version: _Optional[int] = ..., taken_at_us: _Optional[int] = ..., endpoints: _Optional[_Union[Endpoints, _Mapping]] = ..., partitions: _Optional[_Iterable[_Union[PartitionStatus, _Mapping]]] = ..., limiter: _Optional[_Union[LimiterStatus, _Mapping]] = ..., writer: _Optional[_Union[WriterStatus, _Mapping]] = ..., uploads: _Optional[_Iterable[_Union[_ingest_pb2.Upload, _Mapping]]] = ..., online: _Optional[_Union[OnlineStatus, _Mapping]] = ..., spool: _Optional[_Union[SpoolStatus, _Mapping]] = ..., gateways: _Optional[_Iterable[_Union[GatewayStatus, _Mapping]]] = ...) -> None: ...
 
 class RunSqlRequest(_message.Message):
     __slots__ = ("statement",)
