@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import ray
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -22,10 +23,11 @@ from actors.limiter import Limiter
 from actors.registry import RunningRegistry
 from actors.supervisor import Supervisor
 from actors.writer import GROUPS, Writer
-from cluster import ray_head
+from cluster import placement, ray_head
 from cluster.app import App
-from cluster.config import STATE_FOLDER, Config, GatewayConfig, rooted
-from cluster.errors import RetryLater, Unreachable
+from cluster.config import FILE_NAME, STATE_FOLDER, Config, GatewayConfig, rooted
+from cluster.errors import Misconfigured, RetryLater, Unreachable
+from cluster.gateway.transport import is_loopback
 from cluster.preflight import check_gateway, check_redis, check_writable
 from cluster.ray_head import RayHead
 from cluster.registry import loader
@@ -100,6 +102,7 @@ def up(config: Config, project_folder: Path, folder: Path, say: Say) -> Running:
     running = Running(config.project, serving, "", address, str(project_folder), head, stack_is_ours)
     running.write(folder)  # before the app: whatever happens from here on, `down` knows what to stop
     with connected(address, head) as dashboard:
+        here = _placed(_hosts(bootstrap, redis_url))
         app = App(
             config=config.model_copy(update={"gateway": _with_port(config.gateway, serving, say)}),
             definitions=loader.to_bytes(catalog),
@@ -109,32 +112,48 @@ def up(config: Config, project_folder: Path, folder: Path, say: Say) -> Running:
             folder=str(folder.resolve()),
             dashboard=dashboard,
         )
-        running = replace(running, gateway=_start_actors(app, catalog, say), dashboard=dashboard)
+        running = replace(running, gateway=_start_actors(app, catalog, here, say), dashboard=dashboard)
     running.write(folder)
     return running
 
 
-def _start_actors(app: App, catalog: Catalog, say: Say) -> str:
-    """Start what is missing, in the order in which they need each other; return the gateway's address."""
+def _placed(servers: Iterable[str]) -> dict[str, str]:
+    """Return the label selector of the node with the disk, which is this one.
+
+    Raise Misconfigured when it is another one, or when `servers` (hosts) are not where nodes on other machines find them.
+    """
+    nodes, here = handles.nodes(), handles.node_id()
+    far, near = placement.elsewhere(nodes, here), [server for server in servers if is_loopback(server)]
+    if far and near:
+        raise Misconfigured(
+            f"Kafka or Redis is at {near[0]}, where the node {far} does not find it: name another address in "
+            f"{FILE_NAME}, or start the local stack with `raytide stack up --host ADDRESS` of this machine"
+        )
+    return placement.disk(nodes, here)
+
+
+def _start_actors(app: App, catalog: Catalog, here: Mapping[str, str], say: Say) -> str:
+    """Start what is missing, in the order in which they need each other; return the gateway's address.
+
+    All but partitions are pinned to this node: the files are on its disk, and without it nothing can be committed anyway.
+    """
     say("starting writer")
-    # Pinned to this node: the file is on its disk.
-    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
     handles.ensure(Writer, handles.WRITER, app, groups=GROUPS, label_selector=here)
     _patiently(handles.WRITER, "snapshot")
     registry = RunningRegistry()
     version = put_in_force(registry, catalog).version
     app = replace(app, version=version)
     say("starting limiter")
-    handles.ensure(Limiter, handles.LIMITER, app.config.workers)
+    handles.ensure(Limiter, handles.LIMITER, app.config.workers, label_selector=here)
     _patiently(handles.LIMITER, "snapshot")
     say("starting supervisor and partitions")
-    handles.ensure(Supervisor, handles.SUPERVISOR, app, max_concurrency=8)
+    handles.ensure(Supervisor, handles.SUPERVISOR, app, max_concurrency=8, label_selector=here)
     _patiently(handles.SUPERVISOR, "partitions")
     for sentence in registry.behind(version):
         say(sentence)
     say("starting gateway")
     name = handles.gateway_name(handles.node_name())
-    handles.ensure(Gateway, name, app, name, max_concurrency=8)
+    handles.ensure(Gateway, name, app, name, max_concurrency=8, label_selector=here)
     return str(_patiently(name, "address"))
 
 
@@ -227,6 +246,10 @@ def _addresses(config: Config, folder: Path) -> tuple[str, str]:
     redis_url = secret.get_secret_value() if secret else None
     local = stack.status(folder / STATE_FOLDER)
     return str(bootstrap or local.bootstrap_servers), str(redis_url or local.redis_url)
+
+
+def _hosts(bootstrap: str, redis_url: str) -> list[str]:
+    return [server.rpartition(":")[0] for server in bootstrap.split(",")] + [urlsplit(redis_url).hostname or ""]
 
 
 def _patiently(name: str, method: str, *args: Any) -> Any:

@@ -13,6 +13,7 @@ from cluster.errors import RaytideError
 from raytide import (
     cli_app,
     cli_backfill,
+    cli_cluster,
     cli_dead_letters,
     cli_definitions,
     cli_files,
@@ -56,6 +57,7 @@ app.add_typer(cli_dead_letters.app, name="dead-letters")
 app.add_typer(cli_backfill.app, name="backfill")
 app.add_typer(cli_partitions.app, name="partitions")
 app.add_typer(cli_stack.app, name="stack")
+app.add_typer(cli_cluster.app, name="cluster")
 
 
 def main() -> None:

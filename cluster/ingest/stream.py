@@ -91,6 +91,7 @@ class Progress:
     rejected: int = 0
     in_flight: int = 0
     registry_version: int = 0
+    node: str = ""  # where its process is, in Ray's words
 
 
 class StreamLoop:

@@ -35,6 +35,8 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
         ("kafka: {}\n", "project: is required; add `project: my_project`"),
         ("project: demo\ngateway: {port: 70000}\n", "gateway.port:"),
         ("project: demo\nworkers: {max: 4, reserved_for_streams: 4}\n", "must be below"),
+        ("project: demo\nkafka: {min_insync_replicas: 2}\n", "kafka.min_insync_replicas 2 is more than"),
+        ("project: demo\nkafka: {replication_factor: 2, min_insync_replicas: 3}\n", "set that to one more"),
         ("- a\n- b\n", "must be a mapping"),
         ("project: [\n", "cannot be read"),
     ],
