@@ -186,22 +186,22 @@ class Launched(World):
         return None
 
     def _launcher(self, *command: str) -> None:
-        began = time.monotonic()
+        began, log = time.monotonic(), self._folder / "launcher.log"
         module = {"ray": "ray.scripts.scripts", "raytide": "cluster"}[command[0]]
-        done = subprocess.run(
-            [sys.executable, "-m", module, *command[1:]],
-            cwd=ROOT,
-            env=self._launcher_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
+        with log.open("ab") as output:
+            done = subprocess.run(
+                [sys.executable, "-m", module, *command[1:]],
+                cwd=ROOT,
+                env=self._launcher_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                timeout=COMMAND_SECONDS,
+                check=False,
+            )
         said = f"{' '.join(command)}: exit {done.returncode} after {time.monotonic() - began:.0f} s"
         print(said, flush=True)  # noqa: T201 - the report of the scenario
-        if done.returncode:
-            raise AssertionError(f"{said}\n{done.stdout[-5000:]}\n{done.stderr[-5000:]}")
+        assert not done.returncode, log.read_text(errors="replace")[-5000:]
 
     def _launcher_environment(self) -> dict[str, str]:
         ours = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "RAYTIDE_"))}
