@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import redis
 import yaml
@@ -71,7 +72,7 @@ class Launched(World):
         """Return the address of each node that lives by Ray's id, as the dashboard says."""
         found = self._ask("/nodes?view=summary")
         nodes = found["data"]["summary"] if found else []
-        return {n["raylet"]["nodeId"]: n["ip"] for n in nodes if n["raylet"].get("state") == "ALIVE"}
+        return {n["raylet"]["nodeId"]: n["raylet"]["nodeManagerAddress"] for n in nodes if n["raylet"].get("state") == "ALIVE"}
 
     def places(self) -> dict[str, str]:
         """Return the address of the node of each living actor, by name."""
@@ -85,11 +86,20 @@ class Launched(World):
         counts.update(at for name, at in self.places().items() if name.startswith("partition:"))
         return counts
 
-    def upload_tasks(self) -> list[dict[str, Any]]:
-        """Return what Ray's own state says of every task of a file."""
-        found = self._ask("/api/v0/tasks?limit=10000&detail=true")
-        tasks = found["data"]["result"]["result"] if found else []
-        return [task for task in tasks if task["name"].startswith("upload:")]
+    def upload_tasks(self, upload_id: str) -> list[dict[str, Any]]:
+        """Return what Ray's own state says of every task of a file that has ended, in the order of its pieces.
+
+        Each is asked for by its name: a list of all tasks would be cut, as every call of an actor is one.
+        """
+        found: list[dict[str, Any]] = []
+        while ended := [t for t in self._tasks_called(f"upload:{upload_id}:{len(found)}") if t["end_time_ms"]]:
+            found.append(ended[-1])
+        return found
+
+    def _tasks_called(self, name: str) -> list[dict[str, Any]]:
+        wanted = urlencode({"detail": "true", "filter_keys": "name", "filter_predicates": "=", "filter_values": name})
+        found = self._ask(f"/api/v0/tasks?{wanted}")
+        return list(found["data"]["result"]["result"]) if found else []
 
     def open_without_token(self) -> bool:
         """Return whether the dashboard gives its state to somebody without the token."""

@@ -54,14 +54,14 @@ class Node:
                     found.append(process)
         return found
 
-    def find(self, *words: str) -> list[psutil.Process]:
-        """Return its processes with any of `words` in the first part of their command line."""
-        found = []
-        for process in self.processes():
-            with contextlib.suppress(psutil.Error, IndexError):
-                if any(word in process.cmdline()[0] for word in words):
-                    found.append(process)
-        return found
+    def running(self, program: str) -> list[psutil.Process]:
+        """Return its processes that run a program, named by the end of its path."""
+        return [process for process in self.processes() if (_command(process) or [""])[0].endswith(program)]
+
+    def of_ray(self) -> list[str]:
+        """Return the command lines of Ray's processes, those of actors among them."""
+        lines = [" ".join(_command(process)) for process in self.processes()]
+        return [line for line in lines if "site-packages/ray/" in line or line.startswith("ray::")]
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to every process of it, as if the machine stood still, or went on."""
@@ -163,6 +163,12 @@ class Rig:
     def _connect(self, number: int, pid: int) -> None:
         _run("ip", "link", "add", f"port{number}", "type", "veth", "peer", "name", "eth0", "netns", str(pid))
         _run("ip", "link", "set", f"port{number}", "master", "switch", "up")
+
+
+def _command(process: psutil.Process) -> list[str]:
+    with contextlib.suppress(psutil.Error):
+        return list(process.cmdline())
+    return []
 
 
 def _replace_account(file: Path, line: str) -> None:

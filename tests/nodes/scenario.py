@@ -35,7 +35,7 @@ STORM_FILES, STORM_ROWS = 4, 12_000
 
 def kill_raylet(node: Node) -> float:
     """End Ray on a node at once; return when."""
-    (raylet,) = node.find("raylet/raylet")
+    (raylet,) = node.running("/raylet")
     return kill(raylet.pid)
 
 
@@ -101,8 +101,8 @@ class Scenario:
         """Send files at once, while events flow; Ray's own state says when each of their tasks ran, and where."""
         with self._traffic() as traffic:
             with ThreadPoolExecutor(STORM_FILES) as senders:
-                list(senders.map(self._send, range(STORM_FILES)))
-            tasks = eventually(self._ended_tasks, "Ray says when every task of a file ended", every=1.0)
+                sent = list(senders.map(self._send, range(STORM_FILES)))
+            tasks = [task for upload_id in sent for task in self._tasks_of(upload_id)]
             traffic.finish()
         nodes = {task["node_id"] for task in tasks}
         at_once, cap = most_at_once([(t["start_time_ms"], t["end_time_ms"]) for t in tasks]), SLOTS - FOR_STREAMS
@@ -139,7 +139,7 @@ class Scenario:
     def _gcs_killed(self) -> None:
         """Kill the control store, without which a cluster of one's own machines ends: `ray up` makes it anew."""
         world = self._world
-        (gcs,) = world.head_node.find("gcs_server")
+        (gcs,) = world.head_node.running("/gcs_server")
         kill(gcs.pid)
         self._up_again("the head's GCS killed")
 
@@ -147,7 +147,7 @@ class Scenario:
         world = self._world
         world.raytide("down")
         world.take_down()
-        left = {node.name: len(node.find("raylet", "gcs_server", "ray::")) for node in world.rig.nodes.values()}
+        left = {node.name: node.of_ray() for node in world.rig.nodes.values()}
         assert not any(left.values()), f"processes of Ray after `ray down` and stop-workers: {left}"
         self._up_again("ray down")
         assert not (found := self._judge.verify()), found
@@ -171,8 +171,8 @@ class Scenario:
         self._seed += 1
         return Traffic(self._world, self._truth, self._seed, SLOWLY)
 
-    def _send(self, number: int) -> None:
-        """Send one file of the storm until it is DONE."""
+    def _send(self, number: int) -> str:
+        """Send one file of the storm until it is DONE; return its id."""
         settings = Settings(
             bootstrap_servers=self._world.bootstrap,
             profile=SLOWLY,
@@ -188,10 +188,18 @@ class Scenario:
             upload = client.upload_file(file.write(folder).path, source=FEATURES_SOURCE, format=file.format)
         assert upload.state == "DONE", upload
         self._truth.uploaded(upload.upload_id, file.events)
+        return upload.upload_id
 
-    def _ended_tasks(self) -> list[dict[str, Any]]:
-        tasks = self._world.upload_tasks()
-        return tasks if all(task["end_time_ms"] for task in tasks) else []
+    def _tasks_of(self, upload_id: str) -> list[dict[str, Any]]:
+        """Return the tasks of a file, once Ray has learnt of no more; their processes tell it once a second."""
+        found: list[list[dict[str, Any]]] = [[]]
+
+        def settled() -> bool:
+            found.append(self._world.upload_tasks(upload_id))
+            return 0 < len(found[-1]) == len(found[-2])
+
+        eventually(settled, f"Ray knows the tasks of upload {upload_id}", every=2.0)
+        return found[-1]
 
     def _evenly(self) -> None:
         def even() -> bool:
@@ -202,6 +210,7 @@ class Scenario:
         recovery.healthy(self._world)
 
     def _judged(self, what: str) -> None:
+        eventually(lambda: not self._world.client.status().limiter.held, "every worker slot is free again", every=0.5)
         problems = {column: texts for column, texts in self._judge.round().items() if texts}
         assert not problems, f"{what}: {json.dumps(problems, indent=1)[:3000]}"
         self._say(f"{what}; nothing lost, doubled or stale")
