@@ -41,13 +41,14 @@ check: $(READY) ## format, lint, types, protos
 	@for f in $$(cd .raytide/proto-check && find . -name '*_pb2*'); do diff -q "proto/$$f" ".raytide/proto-check/$$f" || { echo "generated code is stale: make proto"; exit 1; }; done
 
 test: $(READY) ## unit, property, contract, ray and stack tests, and a short version of the fault matrix
-	$(BIN)/python -m pytest -m "not long" --durations=15
+	$(BIN)/python -m pytest -m "not long and not nodes" --durations=15
 
 long: $(READY) ## the tests that wait for deadlines, half a minute or more each
 	$(BIN)/python -m pytest -m long
 
-fault: $(READY) ## the fault matrix, into docs/proofs.md; FAULT="kill:* --rounds 5" for a part of it
+fault: $(READY) ## the fault matrix, into docs/proofs.md; FAULT="kill:* --rounds 5" for a part of it; then `ray up` on nodes of this machine
 	@$(BIN)/python -m tests.fault --publish $(FAULT)
+	$(BIN)/python -m pytest -m nodes -s
 
 bench: $(READY) ## events/s beside a plain confluent-kafka loop, functions beside calls by hand, files beside DuckDB, streams beside both, online and historical reads beside Feast, windows beside plain SQL
 	@$(BIN)/python -m bench.ingest

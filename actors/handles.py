@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -15,10 +16,12 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from cluster.errors import RaytideError, RetryLater
+from cluster.placement import Node
 
 NAMESPACE = "raytide"
 WRITER, SUPERVISOR, LIMITER, GATEWAY = "writer", "supervisor", "limiter", "gateway:"
 CALL_SECONDS = 60.0
+LOOK_SECONDS = 0.05
 
 T = TypeVar("T")
 
@@ -70,9 +73,27 @@ def names() -> list[str]:
     return sorted(a["name"] for a in found if a["namespace"] == NAMESPACE)
 
 
+def end(name: str, seconds: float) -> None:
+    """End an actor for good, and wait until its name is free, for at most `seconds`."""
+    kill(name)
+    deadline = time.monotonic() + seconds
+    while find(name) is not None and time.monotonic() < deadline:
+        time.sleep(LOOK_SECONDS)  # Ray says so only to those who ask
+
+
+def node_id() -> str:
+    """Return Ray's id of this node: a new one whenever Ray starts on it."""
+    return str(ray.get_runtime_context().get_node_id())
+
+
 def node_name() -> str:
     """Return a short stable name of this node."""
-    return str(ray.get_runtime_context().get_node_id())[:8]
+    return node_id()[:8]
+
+
+def nodes() -> list[Node]:
+    """Return the nodes of the cluster that live."""
+    return [Node(n["NodeID"], n["NodeManagerAddress"], n["Labels"]) for n in ray.nodes() if n["Alive"]]
 
 
 def value(ref: Any, what: str, seconds: float = CALL_SECONDS) -> Any:

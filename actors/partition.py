@@ -14,7 +14,7 @@ import structlog
 from actors.clients import SlotClient, WriterClient
 from actors.definitions import InForce
 from actors.ending import FINISH_SECONDS, on_sigterm
-from actors.handles import partition_name
+from actors.handles import node_id, partition_name
 from actors.metrics import RayMetrics
 from cluster.app import App
 from cluster.errors import Fenced, Gap, Misconfigured, Refused, RetryLater
@@ -41,6 +41,7 @@ class Partition:
         self._definitions = InForce(app)
         self._name = partition_name(source.topic, partition)
         self._log = structlog.get_logger()
+        self._node = node_id()
         self._stop = threading.Event()
         self._loop: StreamLoop | None = None
         self._outcome = Progress()
@@ -54,7 +55,7 @@ class Partition:
     def status(self) -> Progress:
         """Return what this partition is doing."""
         loop = self._loop
-        return loop.progress if loop is not None else self._outcome
+        return replace(loop.progress if loop is not None else self._outcome, node=self._node)
 
     def resume(self, allowed_rejects: int) -> None:
         """Go on after a halt, from the ledger's offset; until the next halt so many rejects do not count towards it.

@@ -9,6 +9,7 @@ It holds no state that its own restart could lose: actors are found by name.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -22,6 +23,7 @@ from actors.gauges import Gauges
 from actors.metrics import RayMetrics
 from actors.partition import Partition
 from actors.spare import Spares
+from actors.spreading import Spreading
 from actors.switching import Switching
 from actors.watch import AnswerWatch
 from cluster.app import App
@@ -50,7 +52,7 @@ class Supervisor:
         set_up_logs(app.config.telemetry, actor=handles.SUPERVISOR)
         self._app, self._lag = app, Lag()
         metrics = RayMetrics()
-        self._switching = Switching(app)
+        self._switching, self._spreading = Switching(app), Spreading()
         self._log = structlog.get_logger()
         self._admin: KafkaAdmin | None = None
         self._counts: dict[str, int] = {}
@@ -145,6 +147,7 @@ class Supervisor:
         if self._spares and self._all_started():
             self._spares.keep()
         self._switching.tell(self._progress)
+        self._spread()
         sources = self._switching.catalog().stream_sources
         if self._switching.asked:
             self._end_all_but(frozenset(source.topic for source in sources))
@@ -153,13 +156,19 @@ class Supervisor:
             count = admin.partitions_of(source.topic)
             # One that was there is not made again: a person decides what becomes of what it held.
             if count is None and self._app.config.kafka.create_topics and source.topic not in self._counts:
-                admin.create_topic(source.topic, source.partitions, self._app.config.kafka.replication_factor)
+                admin.create_topic(source.topic, source.partitions)
                 count = admin.partitions_of(source.topic)
             if count is not None:
                 self._counts[source.topic] = count
                 self._ensure(source, count)
         self._ends = admin.ends(list(self._counts))
         self._lag.look(self._progress, self._ends, now_us())
+
+    def _spread(self) -> None:
+        """Let partitions that are too many on their node go; `_ensure` makes them where there are fewest."""
+        if self._spreading.look():
+            for key in self._spreading.end_surplus(self._progress):
+                del self._progress[key]
 
     def _end_all_but(self, topics: frozenset[str]) -> None:
         """End the partitions of topics that no source reads any more, once what they had in flight is committed."""
@@ -173,24 +182,26 @@ class Supervisor:
         for partition in range(count):
             if (source.topic, partition) not in self._progress:
                 name = handles.partition_name(source.topic, partition)
-                handles.ensure(Partition, name, self._app, source, partition, max_concurrency=4, scheduling_strategy="SPREAD")
-                self._progress[source.topic, partition] = Progress()
+                node, strategy = self._spreading.strategy(self._progress)
+                handles.ensure(Partition, name, self._app, source, partition, max_concurrency=4, scheduling_strategy=strategy)
+                self._progress[source.topic, partition] = Progress(node=node)
 
     def _ask_all(self) -> None:
         keys = sorted(self._progress)
         remotes = [handles.Remote(handles.partition_name(*key), ANSWER_SECONDS) for key in keys]
         started = [handles.quietly(partial(remote.start, "status"), None) for remote in remotes]
+        deadline = time.monotonic() + ANSWER_SECONDS  # for all together: a frozen node may have many of them
         for key, ref in zip(keys, started, strict=True):
-            self._take(key, ref)
+            self._take(key, ref, max(0.0, deadline - time.monotonic()))
 
     def _all_started(self) -> bool:
         """Return whether no actor is being built that would take a spare worker before it is spare."""
         return self._looked.is_set() and all(p.state not in (State.STARTING, State.AWAY) for p in self._progress.values())
 
-    def _take(self, key: Key, ref: Any) -> None:
+    def _take(self, key: Key, ref: Any, seconds: float) -> None:
         name = handles.partition_name(*key)
         try:
-            self._progress[key] = handles.value(ref, name, ANSWER_SECONDS) if ref else self._progress[key]
+            self._progress[key] = handles.value(ref, name, seconds) if ref else self._progress[key]
         except RetryLater as error:
             self._progress[key] = replace(self._progress[key], state=State.AWAY, note=str(error))
         if handles.find(name) is None:

@@ -98,7 +98,8 @@ class RayPieceRunner:
         try:
             for piece in pieces:
                 slot = self._slot(upload.upload_id, piece.number)
-                task = function.options(name=f"{verb}:{upload.upload_id}:{piece.number}")
+                name = f"{verb}:{upload.upload_id}:{piece.number}"
+                task = function.options(name=name, scheduling_strategy="SPREAD")  # over the nodes of a cluster
                 ref = task.remote(self._config, definitions, catalog.version, upload, piece)
                 running.append(_Running(ref, slot, (piece.first_row, piece.first_row + piece.rows)))
                 if len(running) >= self._at_once:

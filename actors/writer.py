@@ -48,8 +48,11 @@ GROUPS = {"commits": 256, "uploads": 32, "reads": 8, "control": 4}
 def open_store(app: App) -> DuckStore:
     """Open the app's file, waiting for a dying predecessor."""
     offline = app.config.offline_store
-    config = offline.model_copy(update={"path": str(Path(app.folder) / offline.path)})
-    return DuckStore(config, metrics=RayMetrics())
+    path = Path(app.folder) / offline.path
+    if ray.get_runtime_context().was_current_actor_reconstructed and not path.exists():
+        # A new file would begin a new history, and Ray may have found another disk under the same label.
+        raise Misconfigured(f"{path} is not on this node: bring it back, or start with a new one by `raytide up`")
+    return DuckStore(offline.model_copy(update={"path": str(path)}), metrics=RayMetrics())
 
 
 class Writer(WriterBackfills):

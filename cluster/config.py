@@ -54,8 +54,10 @@ class KafkaConfig(Section):
     """Password of that private key, if it has one. Masked everywhere."""
     create_topics: bool = True
     """Create a source's topic with its declared partitions when it does not exist."""
-    replication_factor: Positive = 1
-    """Replicas of topics that Raytide creates."""
+    replication_factor: Positive | None = None
+    """Replicas of topics that Raytide creates. Left out: what the brokers do by default."""
+    min_insync_replicas: Positive | None = None
+    """Replicas that must have a record before it is acknowledged. Left out: one less than replication_factor has, if set."""
     dead_letters: bool = True
     """Send rejected records to `<topic>.dead-letters` as well; they are in quarantine in any case."""
     group_id: str = "raytide"
@@ -106,6 +108,16 @@ def contradiction(kafka: KafkaConfig, online: OnlineStoreConfig) -> str:
     if (online.ssl_cafile or online.ssl_certfile) and not url.startswith("rediss://"):
         return "online_store.ssl_cafile and ssl_certfile are not used without TLS: let connection_string begin with rediss://"
     return ""
+
+
+def too_few_replicas(kafka: KafkaConfig) -> str:
+    """Return why topics could not be made, or never be written, with the next step; empty when they can."""
+    if (kafka.min_insync_replicas or 1) <= (kafka.replication_factor or 1):
+        return ""
+    return (
+        f"kafka.min_insync_replicas {kafka.min_insync_replicas} is more than kafka.replication_factor: set that to one more, "
+        "so that a broker may be lost"
+    )
 
 
 class OfflineStoreConfig(Section):
@@ -414,6 +426,6 @@ def from_mapping(content: Mapping[str, Any], where: str) -> Config:
             f"{where}: workers.reserved_for_streams ({config.workers.reserved_for_streams}) must be below "
             f"workers.max ({config.workers.max}), or uploads would never get a slot",
         )
-    if sentence := contradiction(config.kafka, config.online_store):
+    if sentence := contradiction(config.kafka, config.online_store) or too_few_replicas(config.kafka):
         raise Misconfigured(f"{where}: {sentence}")
     return config

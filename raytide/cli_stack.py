@@ -26,14 +26,27 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Brokers = Annotated[int | None, typer.Option(help="1 or 3. Left out: what the folder's data was made for, else 1.")]
 KafkaPort = Annotated[int, typer.Option(min=0, max=65535, help="Port of the first broker; 0 takes a free one.")]
 RedisPort = Annotated[int, typer.Option(min=0, max=65535, help="Port of Valkey; 0 takes a free one.")]
+Host = Annotated[
+    str | None,
+    typer.Option(
+        help="Address of this machine to listen at, for the nodes of a cluster: without a password, so a private one."
+    ),
+]
 
 
 @app.command()
-def up(*, brokers: Brokers = None, kafka_port: KafkaPort = 9092, redis_port: RedisPort = 6380, as_json: AsJson = False) -> None:
+def up(
+    *,
+    brokers: Brokers = None,
+    kafka_port: KafkaPort = 9092,
+    redis_port: RedisPort = 6380,
+    host: Host = None,
+    as_json: AsJson = False,
+) -> None:
     """Start what is not there, and wait until it answers. A port that is taken is replaced by a free one."""
-    wanted = _local_services()
+    wanted, ports = _local_services(), {"kafka_port": kafka_port, "redis_port": redis_port}
     with _busy("starting", quiet=as_json):
-        status = manager.up(Path(STATE_FOLDER), brokers=brokers, kafka_port=kafka_port, redis_port=redis_port, services=wanted)
+        status = manager.up(Path(STATE_FOLDER), brokers=brokers, services=wanted, host=host, **ports)
     _show(status, as_json=as_json)
     if not as_json and wanted != manager.BOTH:
         Console().print(f"Not started, because {FILE_NAME} or the environment names one: {', '.join(manager.BOTH - wanted)}")

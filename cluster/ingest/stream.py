@@ -98,6 +98,7 @@ class Progress:
     in_flight: int = 0
     registry_version: int = 0
     record_time: int = 0
+    node: str = ""  # where its process is, in Ray's words
 
 
 class _Sent(NamedTuple):

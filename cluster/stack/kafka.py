@@ -95,12 +95,13 @@ Configuration:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One of the brokers, numbered from 1: its folder, and the ports for clients and for the controllers."""
+    """One of the brokers, numbered from 1: its folder, and the ports for clients and for the controllers at `host`."""
 
     number: int
     folder: Path
     port: int
     controller_port: int
+    host: str = HOST
 
     @property
     def name(self) -> str:
@@ -132,8 +133,8 @@ def configure(node: Node, nodes: Sequence[Node]) -> None:
     replicas = len(nodes)
     settings = _PROPERTIES.format(
         node=node.number,
-        voters=",".join(f"{other.number}@{HOST}:{other.controller_port}" for other in nodes),
-        host=HOST,
+        voters=",".join(f"{other.number}@{other.host}:{other.controller_port}" for other in nodes),
+        host=node.host,
         port=node.port,
         controller_port=node.controller_port,
         replicas=replicas,
@@ -165,10 +166,10 @@ def start(node: Node, cluster_size: int) -> ProcessId:
     return process
 
 
-def answers(port: int, timeout_s: float = 1.0) -> bool:
-    """Say whether a broker serves requests at `port`: it is asked which versions it knows."""
+def answers(port: int, host: str = HOST, timeout_s: float = 1.0) -> bool:
+    """Say whether a broker serves requests there: it is asked which versions it knows."""
     try:
-        with socket.create_connection((HOST, port), timeout=timeout_s) as connection:
+        with socket.create_connection((host, port), timeout=timeout_s) as connection:
             connection.settimeout(timeout_s)
             connection.sendall(_API_VERSIONS)
             head = connection.recv(_API_VERSIONS_ANSWER.size, socket.MSG_WAITALL)

@@ -55,15 +55,17 @@ def up(
     kafka_port: int = 9092,
     redis_port: int = 6380,
     services: Collection[str] = BOTH,
+    host: str | None = None,
 ) -> StackStatus:
     """Start what of `services` does not run, wait until it answers, and return how things are.
 
     `brokers` is 1 or 3; left out, what the folder's data was made for, else 1. Data in the folder is kept and used.
+    `host` is the address of this machine to listen at; left out, where it listens already, else loopback.
     Raise Unreachable, with the end of its log, for a service that does not come up; Misconfigured for a wrong wish.
     """
     folder = state_folder.absolute()
     with state.locked(folder):
-        _Stack(folder).up(brokers, kafka_port, redis_port, services)
+        _Stack(folder, host).up(brokers, kafka_port, redis_port, services)
     return status(folder)
 
 
@@ -93,12 +95,12 @@ def _look(service: Service) -> ServiceStatus:
 
 
 def _answers(service: Service) -> bool:
-    port = service.ports[0]
-    return valkey.answers(port) if service.name == VALKEY else kafka.answers(port)
+    answers = valkey.answers if service.name == VALKEY else kafka.answers
+    return answers(service.ports[0], service.host)
 
 
 def _addresses(services: Iterable[Service]) -> dict[str, str | None]:
-    clients = {service.name: f"{HOST}:{service.ports[0]}" for service in services}
+    clients = {service.name: f"{service.host}:{service.ports[0]}" for service in services}
     redis = clients.pop(VALKEY, None)
     return {
         "bootstrap_servers": ",".join(address for _, address in sorted(clients.items())) or None,
@@ -109,9 +111,10 @@ def _addresses(services: Iterable[Service]) -> dict[str, str | None]:
 class _Stack:
     """The services of one folder while its lock is held; each change is on disk before anything waits for it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: str | None) -> None:
         self._folder = folder
         self._services = {service.name: service for service in state.read(folder)}
+        self._host = _host(self._services.values(), host)
 
     def up(self, brokers: int | None, kafka_port: int, redis_port: int, services: Collection[str]) -> None:
         for known in self._services.values():
@@ -129,12 +132,12 @@ class _Stack:
         if self._runs(VALKEY):
             return
         before = self._services.get(VALKEY)
-        if before and is_free(before.ports[0]):
+        if before and is_free(before.ports[0], self._host):
             port, note = before.ports[0], before.note
         else:
-            port, note = _port(wished, taken=())
-        process = valkey.start(self._folder, port)
-        self._remember(Service(VALKEY, process, (port,), str(valkey.log(self._folder)), note))
+            port, note = _port(wished, (), self._host)
+        process = valkey.start(self._folder, self._host, port)
+        self._remember(Service(VALKEY, process, (port,), str(valkey.log(self._folder)), note, self._host))
 
     def _kafka(self, size: int, wished: int) -> None:
         nodes, notes = self._nodes(size, wished)
@@ -145,7 +148,7 @@ class _Stack:
         for node in missing:
             process = kafka.start(node, size)
             ports = (node.port, node.controller_port)
-            self._remember(Service(node.name, process, ports, str(node.log), notes[node.name]))
+            self._remember(Service(node.name, process, ports, str(node.log), notes[node.name], self._host))
 
     def _nodes(self, size: int, wished: int) -> tuple[list[kafka.Node], dict[str, str]]:
         """Plan the cluster; who was there before gets the same ports, because the others and the clients know them."""
@@ -156,24 +159,24 @@ class _Stack:
             name = f"{KAFKA}-{number}"
             ports, notes[name] = self._ports(known.get(name), wished and wished + number - 1, taken)
             taken |= set(ports)
-            nodes.append(kafka.Node(number, self._folder / KAFKA / str(number), *ports))
+            nodes.append(kafka.Node(number, self._folder / KAFKA / str(number), *ports, self._host))
         return nodes, notes
 
     def _known_nodes(self) -> dict[str, Service]:
         """Return the nodes of before; none, and none running, when a controller's port is lost, which all have to know."""
         known = {name: service for name, service in self._services.items() if name != VALKEY}
-        if all(self._runs(name) or is_free(service.ports[1]) for name, service in known.items()):
+        if all(self._runs(name) or is_free(service.ports[1], self._host) for name, service in known.items()):
             return known
         stop([service.process for service in known.values()], kafka.STOP_SECONDS)
         return {}
 
     def _ports(self, before: Service | None, wished: int, taken: Collection[int]) -> tuple[tuple[int, int], str]:
         if before is None:
-            port, note = _port(wished, taken)
-            return (port, free_port({*taken, port})), note
-        if self._runs(before.name) or is_free(before.ports[0]):
+            port, note = _port(wished, taken, self._host)
+            return (port, free_port({*taken, port}, self._host)), note
+        if self._runs(before.name) or is_free(before.ports[0], self._host):
             return (before.ports[0], before.ports[1]), before.note
-        port, note = _port(wished, taken)
+        port, note = _port(wished, taken, self._host)
         return (port, before.ports[1]), note
 
     def _runs(self, name: str) -> bool:
@@ -185,11 +188,18 @@ class _Stack:
         state.write(self._folder, services, _addresses(services))
 
 
-def _port(wished: int, taken: Collection[int]) -> tuple[int, str]:
-    if wished and wished not in taken and is_free(wished):
+def _port(wished: int, taken: Collection[int], host: str) -> tuple[int, str]:
+    if wished and wished not in taken and is_free(wished, host):
         return wished, ""
-    port = free_port(taken)
+    port = free_port(taken, host)
     return port, f"port {wished} is taken, {port} is used instead" if wished else ""
+
+
+def _host(services: Iterable[Service], wished: str | None) -> str:
+    known = next((service.host for service in services), None)
+    if known and wished and known != wished:
+        raise Misconfigured(f"the stack of this folder listens at {known}: `raytide stack down` before it does at {wished}")
+    return wished or known or HOST
 
 
 def _cluster_size(folder: Path, wished: int | None) -> int:
@@ -213,7 +223,7 @@ def _settle(service: Service) -> None:
 
 
 def _settled(service: Service) -> bool:
-    return _answers(service) if alive(service.process) else all(map(is_free, service.ports))
+    return _answers(service) if alive(service.process) else all(is_free(port, service.host) for port in service.ports)
 
 
 def _wait(service: Service) -> None:

@@ -87,19 +87,19 @@ def _remaining(known: list[ProcessId], seconds: float) -> list[ProcessId]:
     return there
 
 
-def is_free(port: int) -> bool:
-    """Say whether a server can listen on `port` of this machine."""
+def is_free(port: int, host: str = HOST) -> bool:
+    """Say whether a server can listen on `port` of an address of this machine."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: closed connections do not count
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError:
             return False
         return True
 
 
-def free_port(taken: Iterable[int] = ()) -> int:
-    """Return a port that nobody listens on and that is not in `taken`."""
+def free_port(taken: Iterable[int] = (), host: str = HOST) -> int:
+    """Return a port of `host` that nobody listens on and that is not in `taken`."""
     avoid = set(taken)
     candidates = random.sample(_FREE_PORTS, len(_FREE_PORTS))
-    return next(port for port in candidates if port not in avoid and is_free(port))
+    return next(port for port in candidates if port not in avoid and is_free(port, host))

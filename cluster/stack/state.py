@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cluster.errors import Misconfigured
-from cluster.stack.process import ProcessId
+from cluster.stack.process import HOST, ProcessId
 
 FILE_NAME = "stack.json"
 _LOCK_NAME = "stack.lock"
@@ -26,6 +26,7 @@ class Service:
     ports: tuple[int, ...]
     log: str
     note: str = ""
+    host: str = HOST
 
 
 def read(folder: Path) -> tuple[Service, ...]:

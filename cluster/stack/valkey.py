@@ -19,7 +19,6 @@ _DUMP = "dump.rdb"
 # The wheel's server uses the system's allocator; a larger cache for small blocks makes writes some percent cheaper.
 _ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=2000"}
 _SETTINGS = {
-    "bind": HOST,
     "daemonize": "no",
     "save": "",
     "appendonly": "no",
@@ -35,12 +34,13 @@ def log(state_folder: Path) -> Path:
     return state_folder / "logs" / f"{NAME}.log"
 
 
-def start(state_folder: Path, port: int) -> ProcessId:
-    """Start the server on `port`; raise Unreachable when it ends at once."""
+def start(state_folder: Path, host: str, port: int) -> ProcessId:
+    """Start the server on `port` of an address of this machine; raise Unreachable when it ends at once."""
     folder = state_folder / NAME
     folder.mkdir(parents=True, exist_ok=True)
     log(state_folder).parent.mkdir(parents=True, exist_ok=True)
-    options = {**_SETTINGS, "port": str(port)}
+    # Protected means that only this machine may connect while there is no password.
+    options = {**_SETTINGS, "bind": host, "port": str(port), "protected-mode": "yes" if host == HOST else "no"}
     command = [str(_server()), *(part for name, value in options.items() for part in (f"--{name}", value))]
     process = spawn(command, folder, log(state_folder), _ENVIRONMENT)
     if process is None:
@@ -53,10 +53,10 @@ def loaded(state_folder: Path) -> None:
     (state_folder / NAME / _DUMP).unlink(missing_ok=True)
 
 
-def answers(port: int, timeout_s: float = 1.0) -> bool:
-    """Say whether a server without a password serves requests at `port`."""
+def answers(port: int, host: str = HOST, timeout_s: float = 1.0) -> bool:
+    """Say whether a server without a password serves requests there."""
     try:
-        with socket.create_connection((HOST, port), timeout=timeout_s) as connection:
+        with socket.create_connection((host, port), timeout=timeout_s) as connection:
             connection.settimeout(timeout_s)
             connection.sendall(b"PING\r\n")
             return connection.recv(7, socket.MSG_WAITALL) == b"+PONG\r\n"

@@ -17,11 +17,19 @@ from cluster.stores.kafka_identity import UNKNOWN_TOPIC, id_text
 NO_ERROR = 0
 
 
+def copies(kafka: KafkaConfig) -> dict[str, Any]:
+    """Return what to ask for a new topic, so that what was acknowledged outlives the broker that leads; {}: brokers know."""
+    if kafka.replication_factor is None:
+        return {}
+    in_sync = kafka.min_insync_replicas or max(1, kafka.replication_factor - 1)
+    return {"replication_factor": kafka.replication_factor, "configs": {"min.insync.replicas": str(in_sync)}}
+
+
 class KafkaAdmin:
     """Looks at topics and makes missing ones. Not for records. Every method raises Unreachable when Kafka is away."""
 
     def __init__(self, kafka: KafkaConfig, bootstrap: str) -> None:
-        self._bootstrap, self._timeout_ms = bootstrap, kafka.request_timeout_ms
+        self._bootstrap, self._timeout_ms, self._copies = bootstrap, kafka.request_timeout_ms, copies(kafka)
         self._client: Any = connect(KafkaAdminClient, bootstrap, client_options(kafka, bootstrap))
 
     def partitions_of(self, topic: str) -> int | None:
@@ -34,9 +42,9 @@ class KafkaAdmin:
         found = self._describe(topic)
         return id_text(found["topic_id"]) if found else None
 
-    def create_topic(self, name: str, partitions: int, replication: int) -> None:
+    def create_topic(self, name: str, partitions: int) -> None:
         """Create a topic and wait until its partitions have leaders; one that exists stays as it is."""
-        wanted = {name: {"num_partitions": partitions, "replication_factor": replication}}
+        wanted = {name: {"num_partitions": partitions, **self._copies}}
         with kafka_errors(self._bootstrap):
             with suppress(TopicAlreadyExistsError):
                 self._client.create_topics(wanted, timeout_ms=self._timeout_ms)

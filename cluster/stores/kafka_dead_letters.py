@@ -146,7 +146,7 @@ class KafkaDeadLetters:
                     f"it does not exist, and kafka.create_topics is off: create it (one partition is enough), or set "
                     f"kafka.dead_letters to false; it is looked for again every {PATIENCE_S:.0f} s",
                 )
-            admin.create_topic(self._topic, 1, self._kafka.replication_factor)
+            admin.create_topic(self._topic, 1)
         finally:
             admin.close()
 

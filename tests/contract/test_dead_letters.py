@@ -171,7 +171,7 @@ def test_a_topic_that_may_not_be_made_is_told_and_stops_nothing(kafka_bootstrap:
     assert "kafka.create_topics is off" in letters.trouble
     admin = KafkaAdmin(KAFKA, kafka_bootstrap)
     assert admin.partitions_of(f"{topic}.dead-letters") is None
-    admin.create_topic(f"{topic}.dead-letters", 1, 1)
+    admin.create_topic(f"{topic}.dead-letters", 1)
     admin.close()
     letters._again_at = 0.0  # ten seconds later
     letters.send(batch(topic, [bad(1, b"x")]))

@@ -75,7 +75,7 @@ def topics_work(config: KafkaConfig, bootstrap: str, topic: str) -> None:
     """Make a topic and look at it."""
     admin = KafkaAdmin(config, bootstrap)
     try:
-        admin.create_topic(topic, 2, 1)
+        admin.create_topic(topic, 2)
         assert admin.ends([topic]) == {(topic, 0): 0, (topic, 1): 0}
     finally:
         admin.close()

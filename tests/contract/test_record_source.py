@@ -16,7 +16,7 @@ from cluster.errors import Lost, Refused, Unreachable
 from cluster.records import Headers, Records
 from cluster.stores import kafka_slabs
 from cluster.stores.kafka import KafkaPartition, client_options
-from cluster.stores.kafka_admin import KafkaAdmin
+from cluster.stores.kafka_admin import KafkaAdmin, copies
 from cluster.stores.memory_kafka import MemoryPartition, MemoryTopic
 from cluster.stores.ports import RecordSource
 
@@ -56,7 +56,7 @@ def memory_world() -> World:
 def topic(kafka_bootstrap: str) -> str:
     name = f"records-{uuid.uuid4()}"
     admin = KafkaAdmin(KAFKA, kafka_bootstrap)
-    admin.create_topic(name, 1, 1)
+    admin.create_topic(name, 1)
     admin.close()
     return name
 
@@ -362,13 +362,26 @@ def test_topics_are_made_once_and_counted(kafka_bootstrap: str, topic: str) -> N
     missing = f"missing-{uuid.uuid4()}"
     assert admin.partitions_of(missing) is None
     assert admin.partitions_of(topic) == 1
-    admin.create_topic(topic, 5, 1)
+    admin.create_topic(topic, 5)
     assert admin.partitions_of(topic) == 1
     send(kafka_bootstrap, topic, numbered(3))
     assert admin.ends([topic, missing]) == {(topic, 0): 3}
-    with pytest.raises(Refused):
-        admin.create_topic(missing, 1, 3)  # one broker cannot hold three replicas
     admin.close()
+
+
+@pytest.mark.stack
+def test_more_replicas_than_brokers_are_refused(kafka_bootstrap: str) -> None:
+    admin = KafkaAdmin(KAFKA.model_copy(update={"replication_factor": 3}), kafka_bootstrap)
+    with pytest.raises(Refused):
+        admin.create_topic(f"missing-{uuid.uuid4()}", 1)
+    admin.close()
+
+
+def test_copies_are_what_brokers_do_by_default_or_one_more_than_must_have_a_record() -> None:
+    assert copies(KAFKA) == {}
+    assert copies(KafkaConfig(replication_factor=3))["configs"] == {"min.insync.replicas": "2"}
+    assert copies(KafkaConfig(replication_factor=1))["configs"] == {"min.insync.replicas": "1"}
+    assert copies(KafkaConfig(replication_factor=3, min_insync_replicas=1))["configs"] == {"min.insync.replicas": "1"}
 
 
 def test_nobody_listening_is_said_at_once_and_leaves_no_thread(unused_port: int) -> None:

@@ -11,13 +11,15 @@ import psutil
 import pytest
 import redis
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
 from typer.testing import CliRunner
 
+from cluster.config import KafkaConfig
 from cluster.errors import Unreachable
 from cluster.stack import manager, state
 from cluster.stack.manager import ServiceStatus, StackStatus
 from cluster.stack.process import HOST, free_port
+from cluster.stores.kafka_admin import KafkaAdmin
 from raytide.cli_stack import app
 
 pytestmark = pytest.mark.stack
@@ -137,11 +139,24 @@ def test_a_service_that_cannot_start_shows_its_log(folder: Path) -> None:
         manager.up(folder, redis_port=0, services={manager.VALKEY})
 
 
+def copies_of(servers: str, topic: str) -> tuple[int, str]:
+    """Make a topic as the app does, and return how many copies there are and how many of them must have a record."""
+    ours = KafkaAdmin(KafkaConfig(), servers)
+    ours.create_topic(topic, 1)
+    ours.close()
+    admin = KafkaAdminClient(bootstrap_servers=servers.split(","))
+    (partition,) = admin.describe_topics([topic])[0]["partitions"]
+    settings = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)], config_filter="all")["topic"][topic]
+    admin.close()
+    return len(partition["replica_nodes"]), str(settings["min.insync.replicas"]["value"])
+
+
 def test_three_brokers_bear_the_loss_of_one(folder: Path) -> None:
     found = manager.up(folder, brokers=3, kafka_port=0, services={manager.KAFKA})
     servers = str(found.bootstrap_servers)
     assert len(servers.split(",")) == 3
     create_topic(servers, "events", copies=3)
+    assert copies_of(servers, "made-by-us") == (3, "2")
     produce(servers, b"one")
     os.kill(service(found, "kafka-2").pid, signal.SIGKILL)
     produce(servers, b"two")

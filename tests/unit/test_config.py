@@ -37,6 +37,8 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
         ("project: demo\ngateway: {processes: 0}\n", "gateway.processes:"),
         ("project: demo\ngateway: {processes: 65}\n", "gateway.processes:"),
         ("project: demo\nworkers: {max: 4, reserved_for_streams: 4}\n", "must be below"),
+        ("project: demo\nkafka: {min_insync_replicas: 2}\n", "kafka.min_insync_replicas 2 is more than"),
+        ("project: demo\nkafka: {replication_factor: 2, min_insync_replicas: 3}\n", "set that to one more"),
         ("- a\n- b\n", "must be a mapping"),
         ("project: [\n", "cannot be read"),
     ],

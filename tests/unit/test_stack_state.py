@@ -107,14 +107,14 @@ def test_a_port_somebody_listens_on_is_not_free() -> None:
     with socket.create_server((process.HOST, 0)) as server:
         port = server.getsockname()[1]
         assert not is_free(port)
-        chosen, note = manager._port(port, taken=())
+        chosen, note = manager._port(port, (), process.HOST)
         assert chosen != port
         assert note == f"port {port} is taken, {chosen} is used instead"
 
 
 def test_a_free_port_is_kept_and_taken_ones_are_avoided() -> None:
     port = free_port()
-    assert manager._port(port, taken=()) == (port, "")
+    assert manager._port(port, (), process.HOST) == (port, "")
     others = set(process._FREE_PORTS) - {port}
     assert free_port(taken=others) == port
 
@@ -144,6 +144,18 @@ def test_three_nodes_keep_two_copies(tmp_path: Path) -> None:
     assert "controller.quorum.voters=1@127.0.0.1:9101,2@127.0.0.1:9102,3@127.0.0.1:9103" in lines
     assert {"default.replication.factor=3", "min.insync.replicas=2", "auto.create.topics.enable=false"} <= set(lines)
     assert "{" not in "".join(lines)
+
+
+def test_a_stack_listens_where_it_is_told_and_stays_there(tmp_path: Path) -> None:
+    nodes = [kafka.Node(1, tmp_path / "kafka" / "1", 9001, 9101, "192.0.2.1")]
+    kafka.configure(nodes[0], nodes)
+    lines = (nodes[0].folder / "server.properties").read_text().splitlines()
+    assert "advertised.listeners=PLAINTEXT://192.0.2.1:9001" in lines
+    there = Service("kafka-1", ProcessId(1, 2.5), (9001,), "some.log", host="192.0.2.1")
+    assert manager._host([there], None) == "192.0.2.1"
+    assert manager._host([], None) == process.HOST
+    with pytest.raises(Misconfigured, match=r"listens at 192\.0\.2\.1: `raytide stack down`"):
+        manager._host([there], process.HOST)
 
 
 def test_a_cluster_id_never_reads_as_an_option() -> None:
