@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from actors.handles import LIMITER, WRITER, Remote
+from actors.handles import LIMITER, WRITER, Remote, value
 from cluster.errors import RetryLater
 from cluster.ingest.leases import Claim
 from cluster.ingest.resets import Reset
@@ -22,6 +22,12 @@ from cluster.stores.duckdb_status import WriterStatus
 from cluster.stores.ports import Definitions, Shipped, Upload, UploadState
 
 LONG_SECONDS = 600.0
+_patiently = retry(
+    retry=retry_if_exception_type(RetryLater),
+    wait=wait_random_exponential(0.1, max=2),
+    stop=stop_after_delay(60),
+    reraise=True,
+)
 
 
 class WriterClient:
@@ -156,6 +162,20 @@ class SlotClient:
         self._acquire(yielding=self._asked_at is not None)
         self._asked_at = time.monotonic()
 
+    @_patiently
+    def ask(self) -> Any:
+        """Ask for the slot without waiting; return Ray's reference, which is ready when it is ours. Then `take` it."""
+        self._asked_at = time.monotonic()
+        return self._limiter.start("acquire", self._claim, yielding=False)
+
+    def take(self, asked: Any) -> None:
+        """Return when the slot that was asked for is ours; ask again when the limiter died meanwhile."""
+        try:
+            value(asked, LIMITER)
+        except RetryLater:
+            self._limiter.forget()
+            self.renew()
+
     def renew(self) -> None:
         """Keep the slot, whoever waits: a task cannot be interrupted."""
         self._acquire(yielding=False)
@@ -168,11 +188,6 @@ class SlotClient:
             with contextlib.suppress(RetryLater):
                 self._limiter.call("release", self._claim.holder)
 
-    @retry(
-        retry=retry_if_exception_type(RetryLater),
-        wait=wait_random_exponential(0.1, max=2),
-        stop=stop_after_delay(60),
-        reraise=True,
-    )
+    @_patiently
     def _acquire(self, *, yielding: bool) -> None:
         self._limiter.call("acquire", self._claim, yielding=yielding, seconds=LONG_SECONDS)

@@ -97,7 +97,8 @@ class RayPieceRunner:
         definitions = ray.put(loader.to_bytes(catalog))  # once for all pieces
         try:
             for piece in pieces:
-                slot = self._slot(upload.upload_id, piece.number)
+                slot = SlotClient(Claim(f"{self._holder}:{upload.upload_id}:{piece.number}", Kind.UPLOAD, upload.upload_id))
+                yield from (ended.counts(upload) for ended in self._until_ours(slot, running))
                 name = f"{verb}:{upload.upload_id}:{piece.number}"
                 task = function.options(name=name, scheduling_strategy="SPREAD")  # over the nodes of a cluster
                 ref = task.remote(self._config, definitions, catalog.version, upload, piece)
@@ -114,20 +115,33 @@ class RayPieceRunner:
             for left in running:
                 left.slot.release()
 
-    def _slot(self, upload_id: str, number: int) -> SlotClient:
-        slot = SlotClient(Claim(f"{self._holder}:{upload_id}:{number}", Kind.UPLOAD, upload_id))
-        slot.hold()
-        return slot
+    def _until_ours(self, slot: SlotClient, running: list[_Running]) -> Iterator[_Running]:
+        """Wait for a slot, and yield pieces that end meanwhile: files that kept theirs would wait for each other."""
+        asked = slot.ask()
+        try:
+            while (ready := self._first(running, asked)) is not asked:
+                yield self._taken(ready, running)
+            slot.take(asked)
+        except BaseException:  # also the end of the generator: nobody would release what is granted later
+            ray.cancel(asked)
+            slot.release()
+            raise
 
     def _take_one(self, running: list[_Running]) -> _Running:
         """Wait for any piece, and return it; meanwhile keep all slots."""
-        while True:
-            done, _ = ray.wait([r.ref for r in running], num_returns=1, timeout=SlotClient.RENEW_SECONDS)
-            if done:
-                break
+        return self._taken(self._first(running), running)
+
+    def _first(self, running: list[_Running], *others: Any) -> Any:
+        """Return the first reference to be ready, of the others before pieces; meanwhile keep all slots."""
+        refs = [*others, *(task.ref for task in running)]
+        while not (done := ray.wait(refs, num_returns=1, timeout=SlotClient.RENEW_SECONDS)[0]):
             for task in running:
                 task.slot.renew()
-        ended = next(r for r in running if r.ref == done[0])
+        return next(ref for ref in refs if ref == done[0])
+
+    def _taken(self, ref: Any, running: list[_Running]) -> _Running:
+        """Take a piece that ended out of the running ones, and give its slot back."""
+        ended = next(r for r in running if r.ref == ref)
         running.remove(ended)
         ended.slot.release()
         return ended

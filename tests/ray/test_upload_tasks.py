@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from actors import handles
+from actors.clients import SlotClient
 from actors.limiter import Limiter
 from actors.upload import TRIES, RayPieceRunner
 from cluster.config import Config, WorkersConfig
 from cluster.errors import BadFile
+from cluster.ingest.leases import Claim, Kind
 from cluster.ingest.split import Format, Piece
 from cluster.records import Batch
 from cluster.registry.catalog import Catalog, build
@@ -80,6 +85,35 @@ def test_a_task_whose_worker_died_is_run_again(writer: handles.Remote, tmp_path:
     assert len(list(tmp_path.iterdir())) == 1
     assert sorted(c.number for c in counts) == sorted(writer.call("pieces")) == [0, 1, 2]
     assert sum(c.events for c in counts) == 30
+
+
+def test_files_that_share_the_slots_do_not_wait_for_each_other(writer: handles.Remote, tmp_path: Path) -> None:
+    """Two slots, and three files of four pieces: a lease that had to run out first would take longer than all of them."""
+    catalog, config = definitions(tmp_path, 0), Config(project="demo")
+    lease = WorkersConfig().lease_seconds
+
+    def send(number: int) -> int:
+        upload = replace(UPLOAD, upload_id=f"u{number}")
+        return sum(c.events for c in RayPieceRunner(config, f"gateway:{number}").run(catalog, upload, pieces(4)))
+
+    with ThreadPoolExecutor(3) as pool:
+        sent = [pool.submit(send, number) for number in range(3)]
+        assert [future.result(lease) for future in sent] == [40, 40, 40]
+    assert handles.Remote(handles.LIMITER).call("snapshot").most_at_once == 2
+    assert len(writer.call("pieces")) == 12
+
+
+@pytest.mark.usefixtures("writer")
+def test_a_file_that_is_given_up_while_it_waits_leaves_no_claim(tmp_path: Path) -> None:
+    limiter = handles.Remote(handles.LIMITER)
+    others = [SlotClient(Claim(f"other:{n}", Kind.UPLOAD, "other")) for n in range(2)]
+    others[0].hold()
+    counts = RayPieceRunner(Config(project="demo"), "gateway:test").run(definitions(tmp_path, 0), UPLOAD, pieces(3))
+    next(counts)  # the second piece waits for a slot while the first is counted, or has it
+    cast("Generator[PieceCounts]", counts).close()
+    others[1].hold()
+    assert {slot.holder for slot in limiter.call("snapshot").held} == {"other:0", "other:1"}
+    assert limiter.call("snapshot").waiting == ()
 
 
 @pytest.mark.long
