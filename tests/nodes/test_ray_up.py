@@ -41,10 +41,12 @@ def test_a_cluster_comes_up_loses_nodes_grows_and_goes_and_loses_nothing(folder:
         tools.check()
         overlay = tools.unpacked(folder / "packages")
         jars.class_path()  # Kafka's, while there is a network
-        tools.wheels(ROOT / "requirements.lock", folder / "wheels")
+        tools.wheels(ROOT / "requirements.lock", ROOT / ".raytide" / "wheels", folder / "wheels")
     except tools.Missing as missing:
         pytest.skip(f"this machine cannot make nodes: {missing}")
-    command = ["setpriv", "--pdeathsig", "KILL", "unshare", "-m", "-n", "-u", sys.executable, "-m", "tests.nodes.scenario"]
+    # Processes of its own as well, nodes among them: all of them end with the first one, however that ends.
+    namespaces = ["unshare", "-m", "-n", "-u", "-p", "--fork", "--kill-child", "--mount-proc"]
+    command = ["setpriv", "--pdeathsig", "KILL", *namespaces, sys.executable, "-m", "tests.nodes.scenario"]
     mounts = Path("/proc/self/mounts").read_text()
     done = subprocess.run(
         [*command, str(folder), str(folder / "wheels"), str(overlay or "")],

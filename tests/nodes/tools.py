@@ -41,11 +41,12 @@ def unpacked(folder: Path) -> Path | None:
     return folder / "all" / "usr"
 
 
-def wheels(lock: Path, folder: Path) -> None:
-    """Fill a folder with all that the lock names: nodes have no other network than their own."""
-    folder.mkdir(parents=True, exist_ok=True)
+def wheels(lock: Path, kept: Path, folder: Path) -> None:
+    """Fill a folder with all that the lock names: nodes have no other network than their own. `kept` is for the next time."""
+    kept.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    _run([*command, "--require-hashes", "-r", str(lock), "-d", str(folder)], "the locked packages", folder)
+    _run([*command, "--require-hashes", "-r", str(lock), "-d", str(kept)], "the locked packages")
+    shutil.copytree(kept, folder)
 
 
 def _run(command: list[str], what: str, folder: Path | None = None) -> None:
