@@ -175,6 +175,7 @@ def test_rejected_lines_of_a_file_are_replayed_too(app: RunningApp, client: Rayt
 
 
 @pytest.mark.fault
+@pytest.mark.long
 def test_a_replay_reaches_redis_though_both_redis_and_the_gateway_were_away(app: RunningApp, send: Callable[..., Any]) -> None:
     """The commit is durable, Redis frozen, and the gateway that knows of it dies: the next one finishes it."""
     entity, at = f"user_{uuid.uuid4().hex}", soon()

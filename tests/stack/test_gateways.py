@@ -19,7 +19,7 @@ from raytide.answers import UploadProgressView
 from raytide.client import RaytideClient
 from tests.fault.world import ROOT, World, eventually, kill
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.stack, pytest.mark.long, pytest.mark.timeout(300)]
 
 CLIENTS = 16
 READS = 20

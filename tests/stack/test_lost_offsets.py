@@ -14,7 +14,7 @@ from cluster.resets import ResetRequest
 from cluster.status import PartitionReport
 from tests.fault.world import World, eventually
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.stack, pytest.mark.long, pytest.mark.timeout(300)]
 
 TOPIC = "raytide.features"
 NOW = datetime.now(UTC) - timedelta(minutes=1)

@@ -11,7 +11,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 
 from tests.fault.world import World, eventually
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.stack, pytest.mark.long, pytest.mark.timeout(300)]
 
 TOPIC, OTHER = "raytide.features", "raytide.orders"
 
