@@ -1,4 +1,4 @@
-"""The short version of the matrix: a round of one cell of each kind; left to `make long`, a broken invariant that must be seen."""
+"""The short version of the matrix: a round of one cell of each kind. A broken invariant, which must be seen, is a long one."""
 
 from __future__ import annotations
 
