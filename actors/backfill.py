@@ -16,7 +16,6 @@ import ray
 from actors.backfill_client import BackfillClient
 from actors.clients import SlotClient
 from actors.handles import value
-from actors.priority import give_way
 from cluster.app import App
 from cluster.backfills.share import Ports
 from cluster.backfills.stretch import Work, run_piece, run_stretch
@@ -24,6 +23,7 @@ from cluster.clock import now_us
 from cluster.ingest.backfills import Backfill, PartKey
 from cluster.ingest.files.piece import Piece
 from cluster.ingest.leases import Claim, Kind
+from cluster.priority import give_way
 from cluster.registry import loader
 from cluster.registry.catalog import Catalog
 from cluster.stores.kafka import KafkaPartition

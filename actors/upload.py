@@ -15,11 +15,11 @@ from ray.exceptions import OutOfMemoryError, WorkerCrashedError
 
 from actors.clients import SlotClient, WriterClient
 from actors.handles import translate
-from actors.priority import give_way
 from cluster.config import Config
 from cluster.errors import BadFile
 from cluster.ingest.leases import Claim, Kind
 from cluster.ingest.split import Piece
+from cluster.priority import give_way
 from cluster.registry import loader
 from cluster.registry.catalog import Catalog
 from cluster.stores.ports import Upload

@@ -10,12 +10,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from cluster.config_file import explained, read_yaml
+from cluster.config_rules import contradiction
 from cluster.errors import Misconfigured
 
 FILE_NAME = "feature_store.yaml"
@@ -89,35 +89,6 @@ class OnlineStoreConfig(Section):
     """How long a read or write may take before it counts as failed."""
     entities_per_call: Annotated[int, Field(ge=1, le=1000)] = 250
     """Entities in one newest-wins script call."""
-
-
-def contradiction(kafka: KafkaConfig, online: OnlineStoreConfig) -> str:
-    """Return what does not fit together in how Kafka and Redis are reached, with the next step; empty when all does."""
-    has_sasl = kafka.security_protocol.startswith("SASL_")
-    if has_sasl and not (kafka.sasl_mechanism and kafka.sasl_username and kafka.sasl_password):
-        return (
-            f"kafka.security_protocol {kafka.security_protocol} needs sasl_mechanism, sasl_username and sasl_password: set all"
-        )
-    if not has_sasl and kafka.sasl_mechanism:
-        return f"kafka.sasl_mechanism is not used with {kafka.security_protocol}: set security_protocol to SASL_SSL"
-    if "SSL" not in kafka.security_protocol and (kafka.ssl_cafile or kafka.ssl_certfile):
-        return f"kafka.ssl_cafile and ssl_certfile are not used with {kafka.security_protocol}: set security_protocol to SSL"
-    url = online.connection_string.get_secret_value() if online.connection_string else ""
-    if "@" in urlsplit(url).path + urlsplit(url).query + urlsplit(url).fragment:
-        return "online_store.connection_string: / ? and # in a password are written %2F %3F %23; or set online_store.password"
-    if (online.ssl_cafile or online.ssl_certfile) and not url.startswith("rediss://"):
-        return "online_store.ssl_cafile and ssl_certfile are not used without TLS: let connection_string begin with rediss://"
-    return ""
-
-
-def too_few_replicas(kafka: KafkaConfig) -> str:
-    """Return why topics could not be made, or never be written, with the next step; empty when they can."""
-    if (kafka.min_insync_replicas or 1) <= (kafka.replication_factor or 1):
-        return ""
-    return (
-        f"kafka.min_insync_replicas {kafka.min_insync_replicas} is more than kafka.replication_factor: set that to one more, "
-        "so that a broker may be lost"
-    )
 
 
 class OfflineStoreConfig(Section):
@@ -421,11 +392,6 @@ def from_mapping(content: Mapping[str, Any], where: str) -> Config:
     """Return the configuration that `content` and the environment describe; `where` names it in errors."""
     with explained(where, Config):
         config = Config(**content)
-    if config.workers.reserved_for_streams >= config.workers.max:
-        raise Misconfigured(
-            f"{where}: workers.reserved_for_streams ({config.workers.reserved_for_streams}) must be below "
-            f"workers.max ({config.workers.max}), or uploads would never get a slot",
-        )
-    if sentence := contradiction(config.kafka, config.online_store) or too_few_replicas(config.kafka):
+    if sentence := contradiction(config):
         raise Misconfigured(f"{where}: {sentence}")
     return config

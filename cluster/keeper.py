@@ -29,10 +29,10 @@ log = structlog.get_logger()
 def keep(folder: Path) -> None:
     """Look after the app of `folder` until `raytide down` has forgotten it."""
     while (running := Running.read(folder)) is not None:
-        if running.is_alive:
+        if running.is_up:
             time.sleep(LOOK_SECONDS)
             continue
-        log.warning("ray_ended", head=running.ray_address)
+        log.warning("not_up", ray=running.ray_address)
         done = subprocess.run([sys.executable, "-m", "cluster.keeper", ONCE], cwd=folder, check=False)  # noqa: S603 - ours
         if done.returncode:
             time.sleep(PAUSE_SECONDS)

@@ -59,13 +59,13 @@ def up(config: Config, project_folder: Path, folder: Path, say: Say) -> Running:
 
 
 def again(folder: Path, say: Say) -> None:
-    """Start the app of `folder` if its Ray has ended, with the definitions in force; the project may hold others by now.
+    """Start what has ended of the app of `folder`, with the definitions in force; the project may hold others by now.
 
     Called by the keeper. Raise what `up` raises.
     """
     with alone(folder, say):
         known = Running.read(folder)
-        if known is not None and not known.is_alive:
+        if known is not None and not known.is_up:
             project = Path(known.config)
             _start(configuration.load(project), project, folder, _in_force, say)
 

@@ -1,16 +1,18 @@
-"""Threads that can wait run behind the streams' commits, so that full cores are theirs first."""
+"""Work that can wait runs behind the streams' commits, so that full cores are theirs first."""
 
 from __future__ import annotations
 
 import os
 import sys
-import threading
 
 NICENESS = 10
+_BEGAN_WITH = os.getpriority(os.PRIO_PROCESS, 0)  # a Ray that others started may give its workers a low one already
 
 
 def give_way() -> None:
-    """Lower the priority of this thread, for good. Only Linux has priorities of threads; elsewhere nothing happens."""
+    """Lower the priority of this thread, and of those that it starts, for good.
+
+    Only Linux has priorities of threads, where "this process" means the thread that asks; elsewhere nothing happens.
+    """
     if sys.platform == "linux":
-        thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
+        os.setpriority(os.PRIO_PROCESS, 0, max(_BEGAN_WITH + NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))

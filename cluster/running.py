@@ -48,6 +48,11 @@ class Running:
         """Return whether it may still run; of a Ray that is not ours only asking it would tell."""
         return self.head is None or self.head.is_whole()
 
+    @property
+    def is_up(self) -> bool:
+        """Return whether all of it was started, and may still run: its gateway is the last part to come."""
+        return self.is_alive and bool(self.gateway)
+
     def write(self, folder: Path) -> None:
         """Remember this under `folder`; there are no secrets in it."""
         path = folder / STATE_FOLDER / APP_FILE

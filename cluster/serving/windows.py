@@ -18,7 +18,7 @@ from cluster.errors import Refused
 from cluster.registry.aggregation import Aggregation, Function
 from cluster.registry.catalog import FeatureSpec
 from cluster.serving.history import of_versions
-from cluster.windows.partials import MAX_DISTINCT
+from cluster.windows.window import MAX_DISTINCT
 
 if TYPE_CHECKING:  # asof.py calls this module
     from cluster.serving.asof import Terms

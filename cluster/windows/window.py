@@ -7,8 +7,10 @@ from datetime import timedelta
 
 from cluster.errors import Misconfigured
 
-#: Hops of a window at most: so many partial results make up its value.
+#: Hops of a window at most.
 MAX_HOPS = 1_500
+#: Different values in one window at most. It is counted exactly up to here, and beyond it is an error, never an estimate.
+MAX_DISTINCT = 10_000
 #: Lower edges move in the smallest of these steps that cuts a window into `_FINE` or fewer.
 _STEPS = (timedelta(seconds=1), timedelta(minutes=1), timedelta(minutes=5), timedelta(hours=1), timedelta(days=1))
 _FINE = 300
@@ -47,14 +49,6 @@ class Window:
     def holds(self, event_us: int, at_us: int) -> bool:
         """Answer whether an event counts at a time."""
         return self.edge(at_us) < event_us <= at_us
-
-    def cell(self, event_us: int) -> int:
-        """Return the hop that an event falls into: number n is `(n * hop, (n + 1) * hop]`, open below as windows are."""
-        return (event_us - 1) // self.hop_us
-
-    def cells(self, at_us: int) -> range:
-        """Return the hops that make up the window at a time; of the last one only events up to that time count."""
-        return range(self.edge(at_us) // self.hop_us, self.cell(at_us) + 1)
 
 
 def usual_hop(length: timedelta) -> timedelta:

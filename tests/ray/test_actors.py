@@ -15,11 +15,11 @@ import ray
 from actors import handles
 from actors.clients import SlotClient
 from actors.limiter import Limiter
-from actors.priority import give_way
 from actors.spare import WANTED, Spares
 from cluster.config import WorkersConfig
 from cluster.errors import Fenced, RaytideError, RetryLater
 from cluster.ingest.leases import Claim, Kind
+from cluster.priority import give_way
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(120)]
 

@@ -17,7 +17,7 @@ from cluster.serving.asof import Terms, point_in_time
 from cluster.serving.windows import Questions, aggregated
 from cluster.stores.duckdb_database import DuckDatabase
 from cluster.stores.duckdb_reads import DuckReads
-from cluster.windows.partials import MAX_DISTINCT
+from cluster.windows.window import MAX_DISTINCT
 
 HOUR = timedelta(hours=1)
 

@@ -11,8 +11,7 @@ import pytest
 from cluster.registry import loader
 from cluster.registry.aggregation import Aggregation, Function
 from cluster.registry.catalog import Catalog
-from cluster.windows.partials import MAX_DISTINCT
-from cluster.windows.window import MAX_HOPS
+from cluster.windows.window import MAX_DISTINCT, MAX_HOPS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "windows.md").read_text(encoding="utf-8")
 
