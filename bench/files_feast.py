@@ -17,6 +17,7 @@ import pandas as pd
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, PushSource, ValueType
 from feast.data_source import PushMode
 from feast.types import Float64
+from pyarrow import parquet
 
 CONFIGURATION = """
 project: bench
@@ -34,7 +35,7 @@ def main(folder: Path, redis: str, rows: Path) -> None:
     store = FeatureStore(repo_path=str(folder))
     frame = pd.read_parquet(rows)
     history = folder / "history.parquet"
-    frame.head(0).to_parquet(history, index=False)
+    parquet.write_table(parquet.read_schema(rows).empty_table(), history)
     batch = FileSource(path=str(history), timestamp_field="event_timestamp", created_timestamp_column="created")
     entity = Entity(name="entity", join_keys=["entity_id"], value_type=ValueType.STRING)
     view = FeatureView(
