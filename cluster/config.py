@@ -108,8 +108,6 @@ class OfflineStoreConfig(Section):
     """How long the first waiting batch waits for company."""
     queue_bytes: Positive = 256 * 1024 * 1024
     """Batches waiting in the writer, in bytes; above it senders wait."""
-    staged_bytes: Annotated[int, Field(ge=0)] = 256 * 1024 * 1024
-    """Rows of files that may wait for their commit in the writer's memory; the others wait in temporary tables of DuckDB."""
     clustering_rows: Positive = 2_000_000
     """Rows of history that wait until they are put in the order of (feature, entity, time), and how many are at once."""
     clustering_share: Annotated[float, Field(gt=0, le=1)] = 0.25

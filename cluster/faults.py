@@ -43,6 +43,8 @@ class Point(StrEnum):
     BEFORE_PUBLISHING = "upload.before_publishing"
     PUBLISHING = "upload.publishing"
     DONE = "upload.done"
+    CLUSTERING_IN_TRANSACTION = "writer.clustering_in_transaction"
+    CLUSTERING_COMMITTED = "writer.clustering_committed"
 
 
 class BackfillPoint(StrEnum):
@@ -54,14 +56,7 @@ class BackfillPoint(StrEnum):
     PUBLISHED = "backfill.published"
 
 
-class ClusteringPoint(StrEnum):
-    """Where a process may die while it puts history in order: `tests/unit/test_duckdb_clustering.py` lets it."""
-
-    IN_TRANSACTION = "writer.clustering_in_transaction"
-    COMMITTED = "writer.clustering_committed"
-
-
-AnyPoint: TypeAlias = Point | BackfillPoint | ClusteringPoint
+AnyPoint: TypeAlias = Point | BackfillPoint
 
 
 def reach(point: AnyPoint) -> None:

@@ -61,7 +61,7 @@ class DuckStore:
         terms = Terms(patience_s, metrics)
         self._committer = Committer(StreamTables(streams, sources, now_us), self._health, config, terms)
         self._uploads = UploadTable(uploads, now_us)
-        self._files = UploadFiles(self.database.cursor, sources, self._uploads, now_us, config.staged_bytes)
+        self._files = UploadFiles(self.database.cursor, sources, self._uploads, now_us, self.database.path.parent)
         self._replays = ReplayTable(replays, sources, now_us)
         moving = threading.Lock()
         self._backfills = BackfillTable(self.database.cursor(), sources, now_us, moving)

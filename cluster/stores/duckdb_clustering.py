@@ -15,7 +15,7 @@ import structlog
 
 from cluster.config import OfflineStoreConfig
 from cluster.errors import RaytideError, Refused
-from cluster.faults import ClusteringPoint, reach
+from cluster.faults import Point, reach
 from cluster.priority import give_way
 from cluster.stores.duckdb_errors import Health
 from cluster.stores.duckdb_statements import Cursor, incoming, run, transaction
@@ -86,8 +86,8 @@ class HistoryOrder:
             run(self._cursor, _FORGET)
             run(self._cursor, _REMEMBER)
             run(self._cursor, "DROP TABLE in_order")
-            reach(ClusteringPoint.IN_TRANSACTION)
-        reach(ClusteringPoint.COMMITTED)
+            reach(Point.CLUSTERING_IN_TRANSACTION)
+        reach(Point.CLUSTERING_COMMITTED)
         return int(out)
 
 

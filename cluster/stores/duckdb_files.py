@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -16,7 +17,7 @@ from cluster.ingest.ledger import check_batch
 from cluster.records import Batch, Origin
 from cluster.stores.duckdb_rows import LedgerRow, insert_ledger
 from cluster.stores.duckdb_sources import SourceIds
-from cluster.stores.duckdb_staging import Room, Stage
+from cluster.stores.duckdb_staging import Stage
 from cluster.stores.duckdb_statements import Cursor, run, transaction
 from cluster.stores.duckdb_uploads import UploadTable
 from cluster.stores.ports import Upload, UploadState
@@ -60,10 +61,10 @@ class UploadFiles:
         sources: SourceIds,
         table: UploadTable,
         now_us: Callable[[], int],
-        staged_bytes: int,
+        folder: Path,
     ) -> None:
         self._cursor, self._sources, self._table = cursor, sources, table
-        self._now_us, self._room = now_us, Room(staged_bytes)
+        self._now_us, self._folder = now_us, folder
         self._open: dict[str, _File] = {}
         self._lock = threading.Lock()
         self._moves = threading.Lock()  # one change of state at a time; pieces are appended meanwhile
@@ -83,7 +84,7 @@ class UploadFiles:
         with self._moves:
             self.abort(upload_id)
             self._table.set_state(upload_id, UploadState.PROCESSING, "")
-            opened = _File(Stage(self._cursor(), self._room), origin)
+            opened = _File(Stage(self._cursor(), self._folder), origin)
             with self._lock:
                 self._open[upload_id] = opened
 

@@ -35,8 +35,8 @@ def _kill(victim: str, name: str, aim_s: float | None = None) -> Cell:
     return Cell(f"kill:{victim}", f"{victim}: SIGKILL at a random moment", kills.actor(name), aim_s=aim_s)
 
 
-def _point(point: Point, what: str, aim_s: float | None = None) -> Cell:
-    return Cell(f"at:{point}", what, kills.at_point(point), aim_s=aim_s)
+def _point(point: Point, what: str, aim_s: float | None = None, world: str = "one") -> Cell:
+    return Cell(f"at:{point}", what, kills.at_point(point), aim_s=aim_s, world=world)
 
 
 def _outage(name: str, what: str, outage: Outage, seconds: float, aim_s: float | None = None) -> Cell:
@@ -69,6 +69,8 @@ CELLS: tuple[Cell, ...] = (
     _point(Point.BEFORE_PUBLISHING, "gateway: after a file's commit, before Redis"),
     _point(Point.PUBLISHING, "gateway: while finishing Redis, before DONE"),
     _point(Point.DONE, "gateway: after DONE, before the client is told"),
+    _point(Point.CLUSTERING_IN_TRANSACTION, "writer: while it puts history in order", WRITER_S, "in-order"),
+    _point(Point.CLUSTERING_COMMITTED, "writer: after it has put history in order", WRITER_S, "in-order"),
     Cell("zombie:fenced", "partition frozen, its epoch taken, resumed", zombies.partition_fenced, SLOW_ROUNDS),
     Cell("zombie:overtaken", "partition frozen, overtaken, resumed", zombies.partition_overtaken, SLOW_ROUNDS),
     Cell("frozen:partition", "partition frozen until it is replaced", zombies.replaced_while_frozen("partition:"), SLOW_ROUNDS),

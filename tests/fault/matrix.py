@@ -23,7 +23,7 @@ from tests.fault.mutants import Mutant
 from tests.fault.nodes import TwoNodes
 from tests.fault.traffic import Traffic
 from tests.fault.truth import Truth
-from tests.fault.world import ROOT, World
+from tests.fault.world import ROOT, SOON_IN_ORDER, World
 
 #: Cells in one world. After them it is stopped and another one made: a history of millions makes each judgement slower.
 QUICK_IN_A_WORLD, SLOW_IN_A_WORLD = 6, 4
@@ -35,6 +35,7 @@ WORLDS: Mapping[str, Callable[[Path, Path], World]] = {
     "one": World,
     "three-brokers": partial(World, brokers=3),
     "two-nodes": TwoNodes,
+    "in-order": partial(World, settings=SOON_IN_ORDER),
 }
 
 

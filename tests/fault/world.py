@@ -32,6 +32,8 @@ SETTINGS = {
     "RAYTIDE_UPLOADS__PIECE_BYTES": "100000",
     "RAYTIDE_UPLOADS__MIN_FREE_BYTES": "0",
 }
+#: So that a few seconds of traffic are put in order while it flows.
+SOON_IN_ORDER = {"RAYTIDE_OFFLINE_STORE__CLUSTERING_ROWS": "2000", "RAYTIDE_OFFLINE_STORE__CLUSTERING_SHARE": "1"}
 
 
 class Stuck(AssertionError):

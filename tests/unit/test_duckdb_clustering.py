@@ -17,7 +17,7 @@ import pytest
 from cluster import faults
 from cluster.config import OfflineStoreConfig
 from cluster.errors import RetryLater
-from cluster.faults import ClusteringPoint
+from cluster.faults import Point
 from cluster.ingest.backfills import Backfill, BackfillPart
 from cluster.priority import NICENESS, give_way
 from cluster.records import Origin
@@ -129,9 +129,9 @@ def die_while_ordering(path: str, rows: int) -> None:
     os._exit(0)
 
 
-@pytest.mark.parametrize(("point", "left"), [(ClusteringPoint.IN_TRANSACTION, []), (ClusteringPoint.COMMITTED, [(1, 6)])])
+@pytest.mark.parametrize(("point", "left"), [(Point.CLUSTERING_IN_TRANSACTION, []), (Point.CLUSTERING_COMMITTED, [(1, 6)])])
 def test_a_death_in_the_middle_changes_no_row(
-    store: DuckStore, config: OfflineStoreConfig, tmp_path: Path, point: ClusteringPoint, left: list[tuple[int, int]]
+    store: DuckStore, config: OfflineStoreConfig, tmp_path: Path, point: Point, left: list[tuple[int, int]]
 ) -> None:
     store.commit(stream_batch(1, 0, 6))
     before = ask(store, "FROM features ORDER BY ALL")
@@ -209,8 +209,8 @@ def test_a_thread_does_it_until_it_is_closed(
     monkeypatch.setattr(duckdb_clustering, "LOOK_EVERY_S", 0.001)
     reached = threading.Event()
 
-    def reach(point: ClusteringPoint) -> None:
-        if point is ClusteringPoint.COMMITTED:
+    def reach(point: Point) -> None:
+        if point is Point.CLUSTERING_COMMITTED:
             reached.set()
 
     monkeypatch.setattr(duckdb_clustering, "reach", reach)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import replace
 from itertools import count, product
 from pathlib import Path
@@ -24,7 +25,6 @@ from cluster.stores.duckdb import DuckStore
 from cluster.stores.duckdb_clustering import HistoryOrder
 from cluster.stores.duckdb_database import DuckDatabase
 from cluster.stores.duckdb_schema import SCHEMA_VERSION
-from cluster.stores.duckdb_staging import Room, Stage
 from cluster.stores.duckdb_status import PartitionLedger
 from cluster.stores.ports import Upload, UploadState
 from tests.batches import EPOCH_US, make_batch, stream_batch
@@ -441,35 +441,70 @@ class TestUploads:
         assert positions(store) == [0, 2]
         assert ask(store, "SELECT position, replayed_at FROM quarantine") == [(1, None)]
 
-    @pytest.mark.parametrize("staged_bytes", [0, 1_000, 3_000])
-    def test_what_has_no_room_in_memory_waits_in_temporary_tables(self, config: OfflineStoreConfig, staged_bytes: int) -> None:
-        store = DuckStore(config.model_copy(update={"staged_bytes": staged_bytes}))
-        try:
-            for upload_id in ("u1", "u2"):
-                store.begin_upload(replace(UPLOAD, upload_id=upload_id, idempotency_key=upload_id))
-                store.open_upload(upload_id, Origin.upload(upload_id, FILE.registry_version))
-            for piece, upload_id in product(range(6), ("u1", "u2")):
-                span = (piece * 10, piece * 10 + 10)
-                batch = make_batch(Origin.upload(upload_id, FILE.registry_version), 0, span, rejected=[piece * 10 + 3])
-                store.append_upload(upload_id, piece, batch)
-            assert (store.commit_upload("u1", 6).rows, store.commit_upload("u2", 6).rejected) == (54, 6)
-            good = [n for n in range(60) if n % 10 != 3]
-            assert sorted(positions(store)) == sorted(good * 2)
-            rejects = ask(store, "SELECT position, count(*) FROM quarantine GROUP BY ALL ORDER BY ALL")
-            assert rejects == [(n, 2) for n in range(60) if n % 10 == 3]
-        finally:
-            store.close()
+    def test_several_files_wait_beside_each_other(self, store: DuckStore) -> None:
+        for upload_id in ("u1", "u2"):
+            store.begin_upload(replace(UPLOAD, upload_id=upload_id, idempotency_key=upload_id))
+            store.open_upload(upload_id, Origin.upload(upload_id, FILE.registry_version))
+        for piece, upload_id in product(range(6), ("u1", "u2")):
+            span = (piece * 10, piece * 10 + 10)
+            batch = make_batch(Origin.upload(upload_id, FILE.registry_version), 0, span, rejected=[piece * 10 + 3])
+            store.append_upload(upload_id, piece, batch)
+        assert (store.commit_upload("u1", 6).rows, store.commit_upload("u2", 6).rejected) == (54, 6)
+        good = [n for n in range(60) if n % 10 != 3]
+        assert sorted(positions(store)) == sorted(good * 2)
+        rejects = ask(store, "SELECT position, count(*) FROM quarantine GROUP BY ALL ORDER BY ALL")
+        assert rejects == [(n, 2) for n in range(60) if n % 10 == 3]
 
-    def test_a_file_that_is_given_up_leaves_its_room_to_others(self) -> None:
-        one = make_batch(FILE, 0, (0, 10))
-        room = Room(one.rows.nbytes + one.rejects.nbytes)
-        with closing(duckdb.connect()) as connection:
-            for _ in range(3):
-                stage = Stage(connection.cursor(), room)
-                stage.add(one)
-                assert not room.take(1)
-                stage.close()
-        assert room.take(one.rows.nbytes)
+    def test_pieces_may_name_different_features(self, store: DuckStore) -> None:
+        store.begin_upload(UPLOAD)
+        store.open_upload("u1", FILE)
+        for piece, name in enumerate(["a", "b", "a"]):
+            batch = make_batch(FILE, 0, (piece * 10, piece * 10 + 10))
+            names = pa.array([name] * len(batch.rows)).dictionary_encode().cast(ROWS_SCHEMA.field("feature_name").type)
+            store.append_upload("u1", piece, replace(batch, rows=batch.rows.set_column(1, ROWS_SCHEMA.field(1), names)))
+        store.commit_upload("u1", 3)
+        found = ask(
+            store, "SELECT feature_name, min(position), max(position), count(*) FROM features GROUP BY ALL ORDER BY ALL"
+        )
+        assert found == [("a", 0, 29, 20), ("b", 10, 19, 10)]
+
+    def test_a_piece_that_the_disk_did_not_take_leaves_nothing_and_can_come_again(
+        self, store: DuckStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.begin_upload(UPLOAD)
+        store.open_upload("u1", FILE)
+        first, second = make_batch(FILE, 0, (0, 10), rejected=[4]), make_batch(FILE, 0, (10, 20), rejected=[14])
+        store.append_upload("u1", 0, first)
+        really, room = os.pwrite, 700
+
+        def cramped(handle: int, data: memoryview, offset: int) -> int:
+            nonlocal room
+            if not room:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            written = really(handle, data[:room], offset)
+            room -= written
+            return written
+
+        with monkeypatch.context() as full:
+            full.setattr(os, "pwrite", cramped)
+            with pytest.raises(RetryLater, match="No space left on device"):
+                store.append_upload("u1", 1, second)
+        assert not room, "a part of it was written"
+        store.append_upload("u1", 1, second)
+        assert (store.commit_upload("u1", 2).rows, store.get_upload("u1").rejected) == (18, 2)
+        assert positions(store) == [n for n in range(20) if n not in {4, 14}]
+
+    def test_a_file_that_is_given_up_gives_its_room_on_the_disk_back(self, store: DuckStore) -> None:
+        open_files = []
+        for _ in range(3):
+            store.begin_upload(UPLOAD)
+            store.open_upload("u1", FILE)
+            store.append_upload("u1", 0, make_batch(FILE, 0, (0, 10)))
+            store.set_upload_state("u1", UploadState.FAILED, "given up")
+            open_files.append(len(list(Path("/proc/self/fd").iterdir())))
+        assert len(set(open_files)) == 1
+        path = store.database.path
+        assert {file.name for file in path.parent.iterdir()} <= {path.name, f"{path.name}.wal"}, "it never had a name"
 
     def test_an_open_file_does_not_keep_the_log_from_being_written_back(self, store: DuckStore) -> None:
         store.open_partition("events", 0, 0)

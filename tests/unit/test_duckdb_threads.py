@@ -1,4 +1,4 @@
-"""A file through several DuckDB threads, by memory and by temporary tables: every row is there for every kind of read."""
+"""A file through several DuckDB threads: every row is there for every kind of read."""
 
 from __future__ import annotations
 
@@ -37,9 +37,8 @@ def rejected_piece(origin: Origin, first: int) -> Batch:
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
-@pytest.mark.parametrize("staged", [0, 20_000_000, 10**9])
-def test_a_file_is_whole_however_it_waited(tmp_path: Path, threads: int, staged: int) -> None:
-    store = DuckStore(OfflineStoreConfig(path=str(tmp_path / "f.duckdb"), threads=threads, staged_bytes=staged))
+def test_a_file_is_whole(tmp_path: Path, threads: int) -> None:
+    store = DuckStore(OfflineStoreConfig(path=str(tmp_path / "f.duckdb"), threads=threads))
     try:
         start = store.open_partition("events", 0, 0)
         store.commit(stream_batch(start.epoch, 0, 1000))  # statistics of what is there already
