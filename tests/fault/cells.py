@@ -26,9 +26,9 @@ class Cell:
     world: str = "one"
 
     @property
-    def is_slow(self) -> bool:
-        """Return whether most of a round is waiting."""
-        return self.rounds < ACTOR_ROUNDS
+    def has_company(self) -> bool:
+        """Return whether another world may go on beside it: most of a round is waiting, or nobody promised how long it takes."""
+        return self.rounds < ACTOR_ROUNDS or self.aim_s is None
 
 
 def _kill(victim: str, name: str, aim_s: float | None = None) -> Cell:

@@ -26,7 +26,7 @@ from tests.fault.truth import Truth
 from tests.fault.world import ROOT, SOON_IN_ORDER, World
 
 #: Cells in one world. After them it is stopped and another one made: a history of millions makes each judgement slower.
-QUICK_IN_A_WORLD, SLOW_IN_A_WORLD = 6, 4
+ALONE_IN_A_WORLD, TOGETHER_IN_A_WORLD = 6, 4
 WORLDS_AT_ONCE = 2
 
 Say = Callable[[str], None]
@@ -86,8 +86,8 @@ def stage(kind: str, source: Path = ROOT) -> Iterator[Stage]:
 def play_all(cells: Sequence[Cell], rounds: Callable[[Cell], int], seed: int, say: Say) -> Iterator[RoundResult]:
     """Play every cell and yield each round's result, in the order in which rounds end.
 
-    Kills of actors, which come every few seconds, have the machine for themselves. The slow cells mostly wait: some worlds
-    of them go on at once.
+    Where a recovery of seconds was promised after the kill of an actor, the cell has the machine for itself. Of the others some
+    worlds go on at once.
     """
 
     def in_a_world(some: Sequence[Cell]) -> Iterator[RoundResult]:
@@ -95,9 +95,10 @@ def play_all(cells: Sequence[Cell], rounds: Callable[[Cell], int], seed: int, sa
             for cell in some:
                 yield from play(ready, cell, rounds(cell), seed, say)
 
-    for some in _by_world([cell for cell in cells if not cell.is_slow], QUICK_IN_A_WORLD):
+    for some in _by_world([cell for cell in cells if not cell.has_company], ALONE_IN_A_WORLD):
         yield from in_a_world(some)
-    yield from _at_once([in_a_world(some) for some in _by_world([cell for cell in cells if cell.is_slow], SLOW_IN_A_WORLD)])
+    together = _by_world([cell for cell in cells if cell.has_company], TOGETHER_IN_A_WORLD)
+    yield from _at_once([in_a_world(some) for some in together])
 
 
 def _by_world(cells: Sequence[Cell], most: int) -> Iterator[Sequence[Cell]]:
