@@ -27,7 +27,7 @@ class Cell:
 
     @property
     def has_company(self) -> bool:
-        """Return whether another world may go on beside it: most of a round is waiting, or nobody promised how long it takes."""
+        """Return whether another world may go on beside it: a round is mostly waiting, or nobody promised how long it takes."""
         return self.rounds < ACTOR_ROUNDS or self.aim_s is None
 
 
