@@ -15,6 +15,7 @@ from cluster.stores.upload_rules import ENDED
 
 ANSWER_SECONDS = 2.0  # on top of a deadline that the actor itself keeps
 LEAST_SECONDS = 5.0  # for the writer's last checkpoint, whatever the others took
+GONE_SECONDS = 10.0
 ASK_SECONDS = 3.0
 
 Say = Callable[[str], None]
@@ -42,6 +43,14 @@ def drain(seconds: float, say: Say) -> list[str]:
         say("writer")
         left += _uploads_left()
         left += _close_writer(deadline)
+    return left
+
+
+def drain_and_end(seconds: float, say: Say) -> list[str]:
+    """Do what `drain` does, and return once all names are free for the actors that come next."""
+    left = drain(seconds, say)
+    for name in handles.names():
+        handles.end(name, GONE_SECONDS)
     return left
 
 

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import ray
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -25,8 +24,9 @@ from actors.supervisor import Supervisor
 from actors.writer import GROUPS, Writer
 from cluster import config as configuration
 from cluster import placement, ray_head
+from cluster.addresses import addresses, hosts, settled
 from cluster.app import App
-from cluster.config import FILE_NAME, STATE_FOLDER, Config, GatewayConfig, rooted
+from cluster.config import FILE_NAME, STATE_FOLDER, Config, rooted
 from cluster.errors import Misconfigured, RetryLater, Unreachable
 from cluster.gateway.transport import is_loopback
 from cluster.monitoring.provision import RAY_TEMP, dashboards, provision
@@ -35,13 +35,16 @@ from cluster.ray_head import RayHead
 from cluster.registry import loader
 from cluster.registry.apply import put_in_force
 from cluster.registry.catalog import Catalog
+from cluster.release import Release
 from cluster.running import APP_FILE, Running, alone
 from cluster.stack import manager as stack
-from cluster.stack.process import ProcessId, alive, free_port, is_free, spawn, stop
+from cluster.stack.process import ProcessId, alive, spawn, stop
 from cluster.stores.kafka_client import check_listening
 
 READY_SECONDS = 90.0
 KEEPER_SECONDS = 5.0
+#: For what is in flight, when the processes of a running app are replaced.
+DRAIN_SECONDS = 20.0
 
 Say = Callable[[str], None]
 #: Returns, under its version, the catalog that the app computes with.
@@ -51,6 +54,7 @@ Choose = Callable[[RunningRegistry], Catalog]
 def up(config: Config, project_folder: Path, folder: Path, say: Say) -> Running:
     """Start the app for `config` with its state under `folder`, or what is missing of it.
 
+    The processes of one that was started with another code or configuration are replaced; Kafka and Redis go on.
     Raise Misconfigured for wrong definitions or an unwritable database, Unreachable when Kafka, Redis or Ray are away.
     """
     catalog = loader.load(config.project, project_folder / config.definitions)
@@ -74,15 +78,19 @@ def _start(config: Config, project_folder: Path, folder: Path, choose: Choose, s
     config = rooted(config, folder)
     check_gateway(config.gateway)
     check_writable(folder / config.offline_store.path)
-    known = Running.read(folder)
+    known, release = Running.read(folder), Release.of(config)
+    is_old = known is not None and known.is_up and known.release != release
     stack_is_ours = _start_stack(config, folder, say) or (known is not None and known.stack)
-    bootstrap, redis_url = _addresses(config, folder)
+    bootstrap, redis_url = addresses(config, folder)
     check_listening(bootstrap)  # before Ray: the actors would wait for it, as they do when it goes away later
     check_redis(redis_url, config.online_store)
+    if known is not None and is_old:
+        known = _ended(known, release, say)
     head = _ray(config, folder, known, say)
     address = head.address if head else config.ray.address
-    serving = known if known is not None and known.gateway and known.head == head else None
-    gateway = _settled(config.gateway, serving, known, say)
+    last = "" if known is None or (is_old and config.gateway.port) else known.gateway
+    serving = known if known is not None and known.gateway and known.head == head and not is_old else None
+    gateway = settled(config.gateway, serving, last, say)
     known_address = serving.gateway if serving else ""
     keeper = known.keeper if known is not None else None
     running = Running(
@@ -95,11 +103,12 @@ def _start(config: Config, project_folder: Path, folder: Path, choose: Choose, s
         processes=gateway.processes,
         stack=stack_is_ours,
         keeper=keeper,
+        release=release,
     )
     provision(folder / STATE_FOLDER, Path(head.temp) if head else RAY_TEMP)
     running.write(folder)  # before the app: whatever happens from here on, `down` knows what to stop
     with connected(address, head) as dashboard:
-        here = _placed(_hosts(bootstrap, redis_url))
+        here = _placed(hosts(bootstrap, redis_url))
         app = App(
             config=config.model_copy(update={"gateway": gateway}),
             definitions=b"",  # the writer, which comes first, knows which are in force
@@ -113,6 +122,21 @@ def _start(config: Config, project_folder: Path, folder: Path, choose: Choose, s
     running = replace(running, keeper=_kept(running, folder))
     running.write(folder)
     return running
+
+
+def _ended(known: Running, release: Release, say: Say) -> Running:
+    """End the processes of an app that is to be made of something else: the actors, and Ray if it is another one too."""
+    say("the app runs with another code or configuration: its processes are replaced")
+    with connected(known.ray_address, known.head):
+        for sentence in draining.drain_and_end(DRAIN_SECONDS, lambda what: say(f"stopping {what}")):
+            say(sentence)
+    if known.keeper is not None:
+        stop([known.keeper], KEEPER_SECONDS)
+    if known.head is not None and (known.release is None or known.release.ray != release.ray):
+        ray_head.end(known.head)
+    elif known.head is not None:
+        ray_head.end_workers(known.head)
+    return replace(known, keeper=None)
 
 
 def _placed(servers: Iterable[str]) -> dict[str, str]:
@@ -208,28 +232,6 @@ def _stop(folder: Path, seconds: float, say: Say) -> list[str]:
     return left
 
 
-def _settled(gateway: GatewayConfig, serving: Running | None, known: Running | None, say: Say) -> GatewayConfig:
-    """Return the section with a port that is free; settled here, so that a restart of the gateway keeps it.
-
-    A gateway that runs already keeps its port, and its number of processes: one that was alone does not share its port. One
-    whose Ray ended gets its port again, because clients know it.
-    """
-    if serving is not None:
-        if gateway.processes != serving.processes:
-            say(f"the gateway goes on with {serving.processes} processes: `raytide down` and `raytide up` change that")
-        return gateway.model_copy(update={"port": _port_of(serving.gateway), "processes": serving.processes})
-    wanted = [_port_of(known.gateway)] if known is not None and known.gateway else []
-    wanted += [gateway.port] if gateway.port else []
-    port = next((port for port in wanted if is_free(port)), None) or free_port()
-    if wanted and port != wanted[-1]:
-        say(f"port {wanted[-1]} is taken: the gateway uses {port}")
-    return gateway.model_copy(update={"port": port})
-
-
-def _port_of(address: str) -> int:
-    return int(address.rpartition(":")[2])
-
-
 @contextmanager
 def connected(address: str, head: RayHead | None) -> Iterator[str]:
     """Be a driver of the cluster; give its dashboard's address, empty when it has none."""
@@ -279,19 +281,6 @@ def _ray(config: Config, folder: Path, known: Running | None, say: Say) -> RayHe
     if config.ray.dashboard_port and not head.dashboard.endswith(f":{config.ray.dashboard_port}"):
         say(f"port {config.ray.dashboard_port} is taken: the Ray dashboard is at {head.dashboard}")
     return head
-
-
-def _addresses(config: Config, folder: Path) -> tuple[str, str]:
-    """Return the brokers and the Redis URL: configured, or the local stack's."""
-    bootstrap = config.kafka.bootstrap_servers
-    secret = config.online_store.connection_string
-    redis_url = secret.get_secret_value() if secret else None
-    local = stack.status(folder / STATE_FOLDER)
-    return str(bootstrap or local.bootstrap_servers), str(redis_url or local.redis_url)
-
-
-def _hosts(bootstrap: str, redis_url: str) -> list[str]:
-    return [server.rpartition(":")[0] for server in bootstrap.split(",")] + [urlsplit(redis_url).hostname or ""]
 
 
 def _patiently(name: str, method: str, *args: Any) -> Any:

@@ -27,6 +27,7 @@ STOP_SECONDS = 5
 LONGEST_TEMP = 30
 _DASHBOARDS = "RAY_METRICS_GRAFANA_DASHBOARD_OUTPUT_DIR"
 _VITAL = {"gcs_server", "raylet"}
+_AGENTS = {"ray::DashboardAgent", "ray::RuntimeEnvAgent"}
 _OTHERS = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_JOB_ID")
 # A new worker process takes seconds to import what a piece of a file needs, and Ray would end each one after its task: those
 # of a driver that has gone, as `raytide up` has, are never kept. There are at most as many as CPUs.
@@ -102,6 +103,21 @@ def end(head: RayHead) -> None:
     # The parent alone would drain its node for half a minute; the app has been drained before.
     stop([head.process, *_descendants(head)], STOP_SECONDS)
     shutil.rmtree(head.temp, ignore_errors=True)
+
+
+def end_workers(head: RayHead) -> None:
+    """End every worker process, with what it has imported; those that come after it import what is there then."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        children = psutil.Process(head.process.pid).children(recursive=True)
+        stop([found for child in children if _is_worker(child) and (found := identify(child.pid))], STOP_SECONDS)
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        command = process.cmdline()
+    except psutil.Error:
+        return False
+    return any(part.startswith("ray::") or part.endswith("default_worker.py") for part in command) and command[0] not in _AGENTS
 
 
 def _descendants(head: RayHead) -> list[ProcessId]:

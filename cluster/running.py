@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cluster.config import STATE_FOLDER
 from cluster.ray_head import RayHead
+from cluster.release import Release
 from cluster.stack.process import ProcessId
 
 APP_FILE = "app.json"
@@ -30,6 +31,7 @@ class Running:
     processes: int = 1  # of the gateway
     stack: bool = False  # whether `up` started the local Kafka and Valkey
     keeper: ProcessId | None = None  # starts it again when its Ray has ended; None on a Ray that is not ours
+    release: Release | None = None  # what it is made of; None of one that a Raytide started which did not say
 
     @classmethod
     def read(cls, folder: Path) -> Running | None:
@@ -38,10 +40,15 @@ class Running:
             content = json.loads((folder / STATE_FOLDER / APP_FILE).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        head, keeper = content.pop("head"), content.pop("keeper", None)
+        head, keeper, release = content.pop("head"), content.pop("keeper", None), content.pop("release", None)
         if head is not None:
             head = RayHead(process=ProcessId(**head.pop("process")), **head)
-        return cls(**content, head=head, keeper=None if keeper is None else ProcessId(**keeper))
+        return cls(
+            **content,
+            head=head,
+            keeper=None if keeper is None else ProcessId(**keeper),
+            release=None if release is None else Release(**release),
+        )
 
     @property
     def is_alive(self) -> bool:

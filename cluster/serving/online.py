@@ -90,5 +90,5 @@ def _check_online(spec: FeatureSpec) -> None:
     if not spec.online:
         raise Refused(
             f"feature '{spec.name}' of view '{spec.view}' is not kept online: set online=True in feature view '{spec.view}' "
-            "and restart the app with `raytide down` and `raytide up`, or read it with `raytide get-historical`",
+            "and run `raytide apply`, or read it with `raytide get-historical`",
         )

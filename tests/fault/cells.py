@@ -80,6 +80,9 @@ CELLS: tuple[Cell, ...] = (
     Cell("ray:raylet", "Ray's raylet killed, with the node", outages.ray_process("raylet/raylet"), EXTRA_ROUNDS),
     Cell("ray:gcs", "Ray's control store killed", outages.ray_process("gcs_server"), EXTRA_ROUNDS),
     Cell("app:killed", "every process of the app killed, started again", outages.app_killed, SLOW_ROUNDS),
+    Cell(
+        "app:upgraded", "another code under the running app, `raytide up`", outages.app_upgraded, EXTRA_ROUNDS, world="own-code"
+    ),
     _outage("redis:killed", "Redis killed for 4 s, back empty", outages.redis_killed, 4, REDIS_S),
     _outage("redis:emptied", "Redis emptied while it runs", outages.redis_emptied, 0),
     _outage("redis:frozen", "Redis frozen for 10 s", outages.redis_frozen, 10, REDIS_S),

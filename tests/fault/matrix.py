@@ -19,7 +19,7 @@ from cluster.errors import RaytideError
 from tests.fault import recovery
 from tests.fault.cells import CELLS, Cell
 from tests.fault.judge import SHOWN, Judge, Problems
-from tests.fault.mutants import Mutant
+from tests.fault.mutants import Mutant, copy_code
 from tests.fault.nodes import TwoNodes
 from tests.fault.traffic import Traffic
 from tests.fault.truth import Truth
@@ -31,10 +31,17 @@ WORLDS_AT_ONCE = 2
 
 Say = Callable[[str], None]
 
+
+def on_a_copy(folder: Path, source: Path) -> World:
+    """Return a world whose code a fault may change."""
+    return World(folder, copy_code(source, folder.with_name("code")))
+
+
 WORLDS: Mapping[str, Callable[[Path, Path], World]] = {
     "one": World,
     "three-brokers": partial(World, brokers=3),
     "two-nodes": TwoNodes,
+    "own-code": on_a_copy,
     "in-order": partial(World, settings=SOON_IN_ORDER),
 }
 

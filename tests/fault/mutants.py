@@ -14,6 +14,13 @@ from tests.fault.world import ROOT
 FOLDERS = ("cluster", "actors", "generator", "raytide", "proto", "examples")
 
 
+def copy_code(source: Path, folder: Path) -> Path:
+    """Copy Raytide's code to `folder`, and return that."""
+    for name in FOLDERS:
+        shutil.copytree(source / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".raytide"))
+    return folder
+
+
 @dataclass(frozen=True)
 class Edit:
     """A text of one file that is replaced."""
@@ -35,8 +42,7 @@ class Mutant:
 
     def write(self, folder: Path) -> Path:
         """Make the broken copy in `folder`; raise AssertionError when a text is not there exactly once."""
-        for name in FOLDERS:
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".raytide"))
+        copy_code(ROOT, folder)
         for edit in self.edits:
             text = (folder / edit.file).read_text(encoding="utf-8")
             if text.count(edit.old) != 1:

@@ -61,6 +61,26 @@ def app_killed(world: World, _rng: random.Random, _traffic: Traffic) -> float:
     return took
 
 
+def app_upgraded(world: World, _rng: random.Random, traffic: Traffic) -> float:
+    """Put another code under the running app and start that: every actor is another process, while Kafka, Redis and Ray go on.
+
+    What counts is how long nothing was committed.
+    """
+    before, head = world.actors(), world.head()
+    at = time.time()
+    with (world.source / "cluster" / "clock.py").open("a", encoding="utf-8") as file:
+        file.write("# another code\n")
+    world.app_up()
+    eventually(
+        lambda: all(world.actors().get(name, pid) != pid for name, pid in before.items()), "every actor is another process"
+    )
+    if world.head() != head:
+        raise AssertionError("Ray did not go on")
+    traffic.goes_on()
+    recovery.healthy(world)
+    return recovery.longest_pause(world, at)
+
+
 def ray_process(name: str) -> Fault:
     """Return a kill of one of Ray's own processes, after which nobody does anything: the keeper starts the app again."""
 

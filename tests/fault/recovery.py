@@ -13,6 +13,11 @@ from tests.fault.world import World, eventually
 _COMMITTED = """
     SELECT epoch_us(min(committed_at)) AS at FROM batches JOIN sources USING (source_id)
     WHERE kind = 'stream' AND committed_at > make_timestamp({after}::BIGINT) AND {wanted}"""
+_PAUSE = """
+    SELECT max(us) AS us FROM (
+        SELECT epoch_us(committed_at) - lag(epoch_us(committed_at)) OVER (ORDER BY committed_at) AS us
+        FROM batches JOIN sources USING (source_id)
+        WHERE kind = 'stream' AND committed_at > make_timestamp({after}::BIGINT))"""
 EPOCHS = 'SELECT topic, "partition", epoch FROM partitions ORDER BY ALL'
 
 
@@ -30,6 +35,11 @@ def after_takeover(world: World, since: float, topic: str, partition: int, epoch
     """Return the seconds from `since` to the first commit of a partition under a later epoch than `epoch`."""
     wanted = f"topic = '{topic}' AND \"partition\" = {partition} AND batches.epoch > {epoch}"
     return _first(world, since, wanted)
+
+
+def longest_pause(world: World, since: float) -> float:
+    """Return the longest time without a commit of any stream after `since`, in seconds."""
+    return float(world.sql(_PAUSE.format(after=int(since * 1e6)))[0]["us"]) / 1e6
 
 
 def after_answer(world: World, since: float) -> float:

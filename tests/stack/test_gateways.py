@@ -17,7 +17,7 @@ from cluster.stores.ports import UploadState
 from raytide import channels
 from raytide.answers import UploadProgressView
 from raytide.client import RaytideClient
-from tests.fault.world import ROOT, World, eventually, kill
+from tests.fault.world import World, eventually, kill
 
 pytestmark = [pytest.mark.stack, pytest.mark.long, pytest.mark.timeout(300)]
 
@@ -100,11 +100,15 @@ def take(answered: threading.Semaphore) -> None:
         assert answered.acquire(timeout=60)
 
 
-def test_a_gateway_that_runs_keeps_its_number_and_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(world._settings, "RAYTIDE_GATEWAY__PROCESSES", "3")
-    said = world.raytide("up", "--project", str(ROOT / "examples" / "demo")).stderr
-    assert "goes on with 2 processes" in said
+def test_another_number_of_processes_is_put_in_force_at_the_same_address(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = world.gateway()
+    with monkeypatch.context() as three:
+        three.setitem(world._settings, "RAYTIDE_GATEWAY__PROCESSES", "3")
+        world.app_up()
+        assert len([name for name in world.actors() if name.startswith("gateway:")]) == 3
+    world.app_up()
     assert len(both_run(world)) == 2
+    assert world.gateway() == address
 
 
 RECEIVED = 3 * 2**20
