@@ -106,5 +106,5 @@ def test_numbers_are_those_of_both_protocols() -> None:
 
 
 def test_a_feature_that_is_not_online_is_refused_with_the_view_and_the_fix() -> None:
-    with pytest.raises(Refused, match=r"'risk_score' of view 'risk' .* online=True .*raytide up"):
+    with pytest.raises(Refused, match=r"'risk_score' of view 'risk' .* online=True .*raytide apply"):
         read_online(MemoryOnlineStore(), [spec(online=False)], ["user_1"], NOW)
