@@ -66,7 +66,10 @@ class DuckStore:
         moving = threading.Lock()
         self._backfills = BackfillTable(self.database.cursor(), sources, now_us, moving)
         self._clustering = Clustering(
-            HistoryOrder(self.database.cursor(), config.clustering_rows, moving), self._health, config
+            HistoryOrder(self.database.cursor(), config.clustering_rows, moving),
+            self._health,
+            config,
+            is_to_wait=lambda: self._files.is_busy,
         )
         self._registry = RegistryTable(registry, now_us)
 

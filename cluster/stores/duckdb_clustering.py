@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import pyarrow as pa
 import structlog
@@ -22,6 +23,8 @@ from cluster.stores.duckdb_statements import Cursor, incoming, run, transaction
 
 #: How often one looks whether enough rows wait.
 LOOK_EVERY_S = 5.0
+#: How long files that are being put together go first. They come one after the other in some places, and never end.
+PATIENCE_S = 60.0
 
 # An interrupt between two statements is lost, so it is repeated until the thread ends.
 _INTERRUPT_EVERY_S = 0.05
@@ -92,10 +95,13 @@ class HistoryOrder:
 
 
 class Clustering:
-    """Keeps history in order, in a thread of its own, until it is closed."""
+    """Keeps history in order, in a thread of its own, until it is closed; while it `is_to_wait` it does so for a minute."""
 
-    def __init__(self, order: HistoryOrder, health: Health, config: OfflineStoreConfig) -> None:
+    def __init__(
+        self, order: HistoryOrder, health: Health, config: OfflineStoreConfig, is_to_wait: Callable[[], bool] = lambda: False
+    ) -> None:
         self._order, self._health, self._share = order, health, config.clustering_share
+        self._is_to_wait, self._waits_since = is_to_wait, 0.0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="clustering", daemon=True)
         self._thread.start()
@@ -112,8 +118,16 @@ class Clustering:
         give_way()
         pause = LOOK_EVERY_S
         while not self._ended.wait(pause) and self._health:
-            began, moved = time.monotonic(), self._advance()
+            began = time.monotonic()
+            moved = 0 if self._waits(began) else self._advance()
             pause = pause_after(time.monotonic() - began, self._share) if moved else LOOK_EVERY_S
+
+    def _waits(self, now: float) -> bool:
+        if not self._is_to_wait():
+            self._waits_since = 0.0
+            return False
+        self._waits_since = self._waits_since or now
+        return now - self._waits_since < PATIENCE_S
 
     def _advance(self) -> int:
         try:

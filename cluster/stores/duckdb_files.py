@@ -69,6 +69,11 @@ class UploadFiles:
         self._lock = threading.Lock()
         self._moves = threading.Lock()  # one change of state at a time; pieces are appended meanwhile
 
+    @property
+    def is_busy(self) -> bool:
+        """Answer whether a file is being put together."""
+        return bool(self._open)
+
     def set_state(self, upload_id: str, state: UploadState, error: str) -> Upload:
         """Move an upload. Leaving PROCESSING drops what was appended; while it is open, PROCESSING changes nothing."""
         with self._moves:

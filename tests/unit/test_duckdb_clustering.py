@@ -223,6 +223,29 @@ def test_a_thread_does_it_until_it_is_closed(
     assert ask(store, "FROM clustered") == [(1, 6)]
 
 
+@pytest.mark.parametrize("patience", [0.0, SECONDS])
+def test_files_go_first_for_so_long(
+    store: DuckStore, config: OfflineStoreConfig, monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    monkeypatch.setattr(duckdb_clustering, "LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(duckdb_clustering, "PATIENCE_S", patience)
+    asked, moved, is_busy = threading.Semaphore(0), threading.Event(), True
+
+    def is_to_wait() -> bool:
+        asked.release()
+        return is_busy
+
+    monkeypatch.setattr(duckdb_clustering, "reach", lambda _: moved.set())
+    store.commit(stream_batch(1, 0, 6))
+    clustering = Clustering(ordering(store, 6), Health(), config, is_to_wait)
+    for _ in range(3):
+        assert asked.acquire(timeout=SECONDS)
+    assert moved.wait(SECONDS if not patience else 0) == (not patience)
+    is_busy = False
+    assert moved.wait(SECONDS)
+    clustering.close()
+
+
 @pytest.mark.parametrize(("seconds", "share", "rest"), [(2.0, 0.25, 6.0), (2.0, 0.5, 2.0), (2.0, 1.0, 0.0)])
 def test_it_has_its_share_of_the_time_and_no_more(seconds: float, share: float, rest: float) -> None:
     assert pause_after(seconds, share) == rest
