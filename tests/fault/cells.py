@@ -26,9 +26,11 @@ class Cell:
     world: str = "one"
 
     @property
-    def has_company(self) -> bool:
-        """Return whether another world may go on beside it: a round is mostly waiting, or nobody promised how long it takes."""
-        return self.rounds < ACTOR_ROUNDS or self.aim_s is None
+    def worlds_at_once(self) -> int:
+        """Return how many worlds may go on at once: one where a time was promised, some where most of a round is waiting."""
+        if self.rounds < ACTOR_ROUNDS:
+            return 3
+        return 2 if self.aim_s is None else 1
 
 
 def _kill(victim: str, name: str, aim_s: float | None = None) -> Cell:

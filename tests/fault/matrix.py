@@ -26,8 +26,7 @@ from tests.fault.truth import Truth
 from tests.fault.world import ROOT, SOON_IN_ORDER, World
 
 #: Cells in one world. After them it is stopped and another one made: a history of millions makes each judgement slower.
-ALONE_IN_A_WORLD, TOGETHER_IN_A_WORLD = 6, 4
-WORLDS_AT_ONCE = 2
+CELLS_IN_A_WORLD = 6
 
 Say = Callable[[str], None]
 
@@ -98,23 +97,27 @@ def play_all(cells: Sequence[Cell], rounds: Callable[[Cell], int], seed: int, sa
     """
 
     def in_a_world(some: Sequence[Cell]) -> Iterator[RoundResult]:
-        with stage(some[0].world) as ready:
+        try:
+            with stage(some[0].world) as ready:
+                for cell in some:
+                    yield from play(ready, cell, rounds(cell), seed, say)
+        except Exception as error:  # noqa: BLE001 - the other worlds go on, and what was not played is an error
+            say(f"{', '.join(cell.name for cell in some)}: the world ended: {error}")
             for cell in some:
-                yield from play(ready, cell, rounds(cell), seed, say)
+                yield RoundResult(cell.name, seed, error=f"its world ended: {type(error).__name__}: {error}", is_last=True)
 
-    for some in _by_world([cell for cell in cells if not cell.has_company], ALONE_IN_A_WORLD):
-        yield from in_a_world(some)
-    together = _by_world([cell for cell in cells if cell.has_company], TOGETHER_IN_A_WORLD)
-    yield from _at_once([in_a_world(some) for some in together])
+    for at_once in sorted({cell.worlds_at_once for cell in cells}):
+        together = [cell for cell in cells if cell.worlds_at_once == at_once]
+        yield from _at_once([in_a_world(some) for some in _by_world(together)], at_once)
 
 
-def _by_world(cells: Sequence[Cell], most: int) -> Iterator[Sequence[Cell]]:
+def _by_world(cells: Sequence[Cell]) -> Iterator[Sequence[Cell]]:
     for kind in dict.fromkeys(cell.world for cell in cells):
         same = [cell for cell in cells if cell.world == kind]
-        yield from (same[first : first + most] for first in range(0, len(same), most))
+        yield from (same[first : first + CELLS_IN_A_WORLD] for first in range(0, len(same), CELLS_IN_A_WORLD))
 
 
-def _at_once(worlds: Sequence[Iterator[RoundResult]]) -> Iterator[RoundResult]:
+def _at_once(worlds: Sequence[Iterator[RoundResult]], threads: int) -> Iterator[RoundResult]:
     """Yield what the iterators yield, each of which has a thread; whoever stops asking stops them after their round."""
     results: Queue[RoundResult | None] = Queue()
     stopped = threading.Event()
@@ -128,7 +131,7 @@ def _at_once(worlds: Sequence[Iterator[RoundResult]]) -> Iterator[RoundResult]:
         finally:
             results.put(None)
 
-    with ThreadPoolExecutor(WORLDS_AT_ONCE) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         playing = [pool.submit(play_one, world) for world in worlds]
         try:
             for _ in playing:

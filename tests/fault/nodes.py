@@ -50,6 +50,7 @@ class TwoNodes(World):
         with _environment({**self.environment(), **RAY, **HEALTH}):
             self._cluster = Cluster(
                 initialize_head=True,
+                shutdown_at_exit=False,  # that takes a signal handler, for which this would have to be the main thread
                 head_node_args={
                     "num_cpus": 2,
                     "include_dashboard": True,

@@ -88,7 +88,7 @@ def ray_process(name: str) -> Fault:
         head = world.head()
         victims = [p for p in head.children(recursive=True) if name in " ".join(p.cmdline()[:3])]
         at = kill(victims[0].pid)
-        eventually(lambda: world.head() != head, "the keeper starts another Ray")
+        eventually(lambda: world.remembered()["head"]["process"]["pid"] != head.pid, "the keeper starts another Ray")
         took = recovery.after_any_commit(world, at)
         recovery.healthy(world)
         return took
