@@ -16,7 +16,10 @@ ACTOR_ROUNDS, SLOW_ROUNDS, EXTRA_ROUNDS = 20, 5, 1
 
 @dataclass(frozen=True)
 class Cell:
-    """One row. `aim_s` is how soon the first commit after it should come; None where nothing is promised."""
+    """One row. `aim_s` is how soon the first commit after it should come; None where nothing is promised.
+
+    `at_once` is how many worlds may go on at once: one where seconds count, some where most of a round is waiting.
+    """
 
     name: str
     what: str
@@ -24,21 +27,17 @@ class Cell:
     rounds: int = ACTOR_ROUNDS
     aim_s: float | None = None
     world: str = "one"
-
-    @property
-    def worlds_at_once(self) -> int:
-        """Return how many worlds may go on at once: one where a time was promised, some where most of a round is waiting."""
-        if self.rounds < ACTOR_ROUNDS:
-            return 3
-        return 2 if self.aim_s is None else 1
+    at_once: int = 3
 
 
 def _kill(victim: str, name: str, aim_s: float | None = None) -> Cell:
-    return Cell(f"kill:{victim}", f"{victim}: SIGKILL at a random moment", kills.actor(name), aim_s=aim_s)
+    return Cell(
+        f"kill:{victim}", f"{victim}: SIGKILL at a random moment", kills.actor(name), aim_s=aim_s, at_once=1 if aim_s else 2
+    )
 
 
 def _point(point: Point, what: str, aim_s: float | None = None, world: str = "one") -> Cell:
-    return Cell(f"at:{point}", what, kills.at_point(point), aim_s=aim_s, world=world)
+    return Cell(f"at:{point}", what, kills.at_point(point), aim_s=aim_s, world=world, at_once=1 if aim_s else 2)
 
 
 def _outage(name: str, what: str, outage: Outage, seconds: float, aim_s: float | None = None) -> Cell:
@@ -53,7 +52,7 @@ CELLS: tuple[Cell, ...] = (
     _kill("supervisor", "supervisor"),
     _kill("limiter", "limiter"),
     _kill("gateway", "gateway:"),
-    Cell("kill:upload-task", "upload task: SIGKILL at a random moment", kills.upload_task),
+    Cell("kill:upload-task", "upload task: SIGKILL at a random moment", kills.upload_task, at_once=2),
     _point(Point.POLLED, "partition: after the poll", PARTITION_S),
     _point(Point.TRANSFORMED, "partition: after the transform", PARTITION_S),
     _point(Point.ONLINE, "partition: after Redis, before the writer has it", PARTITION_S),
@@ -77,7 +76,7 @@ CELLS: tuple[Cell, ...] = (
     Cell("zombie:overtaken", "partition frozen, overtaken, resumed", zombies.partition_overtaken, SLOW_ROUNDS),
     Cell("frozen:partition", "partition frozen until it is replaced", zombies.replaced_while_frozen("partition:"), SLOW_ROUNDS),
     Cell("frozen:writer", "writer frozen until it is replaced", zombies.replaced_while_frozen("writer"), SLOW_ROUNDS),
-    Cell("node:lost", "a Ray node lost (raylet SIGKILL)", nodes.node_lost, SLOW_ROUNDS, NODE_S, "two-nodes"),
+    Cell("node:lost", "a Ray node lost (raylet SIGKILL)", nodes.node_lost, SLOW_ROUNDS, NODE_S, "two-nodes", at_once=1),
     Cell("poison:burst", "3,000 bad records in a row: HALTED, then resumed", poison.burst, EXTRA_ROUNDS),
     Cell("ray:raylet", "Ray's raylet killed, with the node", outages.ray_process("raylet/raylet"), EXTRA_ROUNDS),
     Cell("ray:gcs", "Ray's control store killed", outages.ray_process("gcs_server"), EXTRA_ROUNDS),

@@ -106,8 +106,8 @@ def play_all(cells: Sequence[Cell], rounds: Callable[[Cell], int], seed: int, sa
             for cell in some:
                 yield RoundResult(cell.name, seed, error=f"its world ended: {type(error).__name__}: {error}", is_last=True)
 
-    for at_once in sorted({cell.worlds_at_once for cell in cells}):
-        together = [cell for cell in cells if cell.worlds_at_once == at_once]
+    for at_once in sorted({cell.at_once for cell in cells}):
+        together = [cell for cell in cells if cell.at_once == at_once]
         yield from _at_once([in_a_world(some) for some in _by_world(together)], at_once)
 
 

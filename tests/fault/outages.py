@@ -89,9 +89,8 @@ def ray_process(name: str) -> Fault:
         victims = [p for p in head.children(recursive=True) if name in " ".join(p.cmdline()[:3])]
         at = kill(victims[0].pid)
         eventually(lambda: world.remembered()["head"]["process"]["pid"] != head.pid, "the keeper starts another Ray")
-        took = recovery.after_any_commit(world, at)
         recovery.healthy(world)
-        return took
+        return recovery.longest_pause(world, at)
 
     return strike
 
