@@ -98,7 +98,7 @@ class OfflineStoreConfig(Section):
     """The only kind there is."""
     path: str = f"{STATE_FOLDER}/features.duckdb"
     """The file, relative to the working folder of `raytide up`."""
-    memory_limit: str = "2GB"
+    memory_limit: str = "1GB"
     """What DuckDB may take in the writer process, reads included; it uses the disk then, and after that reads are refused."""
     threads: Positive = max(1, (os.cpu_count() or 2) // 2)
     """Threads for DuckDB. Left out: half of the machine's cores, because streams and pieces of files want the others."""
@@ -114,8 +114,8 @@ class OfflineStoreConfig(Section):
     """Share of the time that this may take while there is something to put in order."""
     read_timeout_s: Positive = 120
     """How long one historical or SQL read may run."""
-    concurrent_reads: Positive = 4
-    """Historical and SQL reads at once; others wait."""
+    concurrent_reads: Positive = max(2, (os.cpu_count() or 2) // 2)
+    """Historical and SQL reads at once; others wait. Left out: half of the cores, and two at least: more would slow commits."""
     read_wait_s: Annotated[float, Field(gt=0)] = 10.0
     """How long a read waits for its turn; after that it is answered RESOURCE_EXHAUSTED."""
     read_memory: str = "512MB"
