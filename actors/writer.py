@@ -125,12 +125,14 @@ class Writer(WriterBackfills):
     @ray.method(concurrency_group="uploads")
     def append_upload(self, upload_id: str, piece: int, batch: Batch) -> None:
         """See OfflineStore."""
+        give_way()
         with self._alive():
             self._store.append_upload(upload_id, piece, batch)
 
     @ray.method(concurrency_group="uploads")
     def commit_upload(self, upload_id: str, pieces: int) -> Upload:
         """See OfflineStore."""
+        give_way()
         with self._alive():
             return self._store.commit_upload(upload_id, pieces)
 
@@ -142,6 +144,7 @@ class Writer(WriterBackfills):
     @ray.method(concurrency_group="uploads")
     def upload_newest(self, upload_id: str, features: list[str]) -> list[pa.Table]:
         """See OfflineStore."""
+        give_way()
         return list(self._store.upload_newest(upload_id, features))
 
     @ray.method(concurrency_group="uploads")
