@@ -78,8 +78,8 @@ def _matrix(played: Mapping[str, Summary], data: Mapping[str, Any]) -> Iterable[
     yield "Columns:\n\n" + "".join(f"- **{name}**: {meaning}\n" for name, meaning in COLUMNS.items()) + "\n"
     yield "## Proven\n\n"
     yield (
-        "`median` and `worst`: from the kill, or the end of an outage, to the first commit (of the gateway: its answer; of `ray:*`\n"
-        "and `app:upgraded`: the longest time without a commit).\n\n"
+        "`median` and `worst`: from the kill, or the end of an outage, to the first commit (of the gateway: its answer;\n"
+        "of `ray:*` and `app:upgraded`: the longest time without a commit).\n\n"
     )
     yield _row(["cell", "what", "rounds", *COLUMNS, "median", "worst", "aim", "date"])
     yield _row(["---", "---", *["---:"] * (len(COLUMNS) + 4), "---"])
