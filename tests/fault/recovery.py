@@ -15,9 +15,9 @@ _COMMITTED = """
     WHERE kind = 'stream' AND committed_at > make_timestamp({after}::BIGINT) AND {wanted}"""
 _PAUSE = """
     SELECT max(us) AS us FROM (
-        SELECT epoch_us(committed_at) - lag(epoch_us(committed_at)) OVER (ORDER BY committed_at) AS us
-        FROM batches JOIN sources USING (source_id)
-        WHERE kind = 'stream' AND committed_at > make_timestamp({after}::BIGINT))"""
+        SELECT committed_at, epoch_us(committed_at) - lag(epoch_us(committed_at)) OVER (ORDER BY committed_at) AS us
+        FROM batches JOIN sources USING (source_id) WHERE kind = 'stream')
+    WHERE committed_at > make_timestamp({since}::BIGINT)"""
 EPOCHS = 'SELECT topic, "partition", epoch FROM partitions ORDER BY ALL'
 
 
@@ -38,8 +38,8 @@ def after_takeover(world: World, since: float, topic: str, partition: int, epoch
 
 
 def longest_pause(world: World, since: float) -> float:
-    """Return the longest time without a commit of any stream after `since`, in seconds."""
-    return float(world.sql(_PAUSE.format(after=int(since * 1e6)))[0]["us"]) / 1e6
+    """Return the longest time without a commit of any stream, in seconds, from the last commit before `since` on."""
+    return float(world.sql(_PAUSE.format(since=int(since * 1e6)))[0]["us"]) / 1e6
 
 
 def after_answer(world: World, since: float) -> float:
