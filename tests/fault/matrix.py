@@ -97,13 +97,15 @@ def play_all(cells: Sequence[Cell], rounds: Callable[[Cell], int], seed: int, sa
     """
 
     def in_a_world(some: Sequence[Cell]) -> Iterator[RoundResult]:
+        left = list(some)
         try:
             with stage(some[0].world) as ready:
-                for cell in some:
-                    yield from play(ready, cell, rounds(cell), seed, say)
+                while left:
+                    yield from play(ready, left[0], rounds(left[0]), seed, say)
+                    del left[0]
         except Exception as error:  # noqa: BLE001 - the other worlds go on, and what was not played is an error
-            say(f"{', '.join(cell.name for cell in some)}: the world ended: {error}")
-            for cell in some:
+            say(f"{', '.join(cell.name for cell in some)}: the world ended: {type(error).__name__}: {error}")
+            for cell in left:
                 yield RoundResult(cell.name, seed, error=f"its world ended: {type(error).__name__}: {error}", is_last=True)
 
     for at_once in sorted({cell.at_once for cell in cells}):

@@ -71,9 +71,8 @@ def app_upgraded(world: World, _rng: random.Random, traffic: Traffic) -> float:
     with (world.source / "cluster" / "clock.py").open("a", encoding="utf-8") as file:
         file.write("# another code\n")
     world.app_up()
-    eventually(
-        lambda: all(world.actors().get(name, pid) != pid for name, pid in before.items()), "every actor is another process"
-    )
+    for name, pid in before.items():
+        recovery.replaced(world, name, pid)
     if world.head() != head:
         raise AssertionError("Ray did not go on")
     traffic.goes_on()
