@@ -7,20 +7,20 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from cluster.config import STATE_FOLDER, Config, GatewayConfig
-from cluster.running import Running
 from cluster.stack import manager as stack
 from cluster.stack.process import free_port, is_free
 
 Say = Callable[[str], None]
 
 
-def settled(gateway: GatewayConfig, serving: Running | None, last: str, say: Say) -> GatewayConfig:
+def settled(gateway: GatewayConfig, serving: str, last: str, say: Say) -> GatewayConfig:
     """Return the section with a port that is free; settled here, so that a restart of the gateway keeps it.
 
-    A gateway that runs already keeps its port, and one that ended gets that of its `last` address again: clients know it.
+    One that is `serving` at an address keeps its port, and one that ended gets that of its `last` address again: clients
+    know it. Both are empty when there is none.
     """
-    if serving is not None:
-        return gateway.model_copy(update={"port": _port_of(serving.gateway)})
+    if serving:
+        return gateway.model_copy(update={"port": _port_of(serving)})
     wanted = [_port_of(last)] if last else []
     wanted += [gateway.port] if gateway.port else []
     port = next((port for port in wanted if is_free(port)), None) or free_port()

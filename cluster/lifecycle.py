@@ -89,13 +89,12 @@ def _start(config: Config, project_folder: Path, folder: Path, choose: Choose, s
     head = _ray(config, folder, known, say)
     address = head.address if head else config.ray.address
     last = "" if known is None or (is_old and config.gateway.port) else known.gateway
-    serving = known if known is not None and known.gateway and known.head == head and not is_old else None
+    serving = known.gateway if known is not None and known.head == head and not is_old else ""
     gateway = settled(config.gateway, serving, last, say)
-    known_address = serving.gateway if serving else ""
     keeper = known.keeper if known is not None else None
     running = Running(
         config.project,
-        known_address,
+        serving,
         "",
         address,
         str(project_folder),
