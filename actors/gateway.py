@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-import pyarrow as pa
 import structlog
 
 from actors import gateways
 from actors.backfill import RayStretchRunner
-from actors.backfill_client import BackfillClient
-from actors.definitions import InForce
 from actors.ending import FINISH_SECONDS, on_sigterm
 from actors.handles import LIMITER, SUPERVISOR, WRITER, Remote, kill, names, partition_name, quietly
 from actors.metrics import RayMetrics
+from actors.reads import FeatureReads
 from actors.replay import RayPartRunner
 from actors.upload import RayPieceRunner
 from actors.watch import AnswerWatch
@@ -36,19 +33,14 @@ from cluster.clock import now_us
 from cluster.dead_letters.service import DeadLetterService
 from cluster.dead_letters.service import Parts as DeadLetterParts
 from cluster.errors import RetryLater
-from cluster.gateway.backend import Read
 from cluster.gateway.server import GatewayServer
+from cluster.gateway.services import every_service
 from cluster.ingest.stream import State
-from cluster.lineage.features import alike, stored_versions
 from cluster.monitoring.metrics import Metrics
 from cluster.rebuild import as_it_is, ask
-from cluster.registry import loader
-from cluster.registry.catalog import Catalog, FeatureSpec
 from cluster.resets import ResetAnswer, ResetRequest
-from cluster.serving.asof import Terms, asking, with_features
 from cluster.status import Endpoints, LimiterReport, OnlineReport, OnlineState, PartitionReport, StatusReport, WriterReport
 from cluster.stores.kafka_admin import KafkaAdmin
-from cluster.stores.redis import RedisOnlineStore
 from cluster.telemetry import set_up_logs
 from cluster.uploads import UploadService
 from cluster.verify import verify
@@ -57,14 +49,12 @@ STATUS_SECONDS = 5.0
 SHOWN_UPLOADS = 20
 
 
-class AppBackend:
+class AppBackend(FeatureReads):
     """Meets the gateway's Backend: what the services of the gRPC edge are allowed to reach."""
 
     def __init__(self, app: App, name: str, metrics: Metrics) -> None:
-        self._app, self._name, self.definitions = app, name, InForce(app)
-        quietly(self.definitions.look, None)  # while the writer is away: the supervisor says later when to look
-        self.offline = BackfillClient()
-        self.online = RedisOnlineStore(app.redis_url, app.config.online_store, metrics)
+        super().__init__(app, metrics)
+        self._app, self._name = app, name
         spool = str(Path(app.folder) / app.config.uploads.spool)
         self.uploads = UploadService(
             self.offline,
@@ -83,29 +73,6 @@ class AppBackend:
         tools = Tools(self.offline, self.online, self.uploads.originals, RayStretchRunner(app, name))
         self.backfills = BackfillService(BackfillParts(tools, self.definitions.look, self._kafka, name))
         self.address = ""
-
-    def catalog(self) -> Catalog:
-        """Return the definitions in force."""
-        return self.definitions.catalog()
-
-    def catalog_of(self, version: int, /) -> Catalog:
-        """Return the definitions of a registry version; 0 means those in force."""
-        if version == 0:
-            return self.catalog()
-        return loader.from_bytes(self.offline.shipped(version)).registered_as(version)
-
-    def historical(self, entity_rows: pa.Table, specs: Sequence[FeatureSpec], terms: Terms, read: Read) -> pa.Table:
-        """Join features as they were at each row's time; only the columns that the join looks at go to the writer."""
-        asked = asking(entity_rows, specs, terms)
-        if read.registry_version:
-            stored = stored_versions(self.offline)
-            versions = {name: alike(name, stored, read.registry_version) for spec in specs for name in spec.rows}
-            terms = replace(terms, versions=versions)
-        return with_features(entity_rows, self.offline.join(asked, specs, terms, read.read_id))
-
-    def cancel_historical(self, read_id: str, /) -> None:
-        """Stop a read that nobody waits for any more."""
-        quietly(lambda: self.offline.cancel_read(read_id), None)
 
     def status(self) -> StatusReport:
         """Ask every part; one that does not answer is shown as away."""
@@ -152,7 +119,7 @@ class AppBackend:
     def close(self) -> None:
         """Finish files that are being worked on, and let go of the stores."""
         self.uploads.close()
-        self.online.close()
+        super().close()
 
     def _kafka(self) -> KafkaAdmin:
         return KafkaAdmin(self._app.config.kafka, self._app.bootstrap)
@@ -215,7 +182,7 @@ class Gateway:
         quietly(lambda: Remote(LIMITER).call("release_job", f"{name}:"), None)
         metrics = RayMetrics()
         self._backend = AppBackend(app, name, metrics)
-        self._server = GatewayServer(app.config.gateway, self._backend, metrics)
+        self._server = GatewayServer(app.config.gateway, every_service(self._backend, metrics))
         self._server.start()
         self._address = f"{app.config.gateway.host}:{self._server.port}"
         self._backend.address = self._address

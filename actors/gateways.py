@@ -13,9 +13,11 @@ from cluster.status import GatewayReport
 
 
 def expected(name: str, processes: int) -> list[str]:
-    """Return the names of the processes of the gateway that `name` is one of."""
-    node = name.removeprefix(handles.GATEWAY).rpartition(":")[0]
-    return [handles.gateway_name(node, number) for number in range(1, processes + 1)]
+    """Return the names of the processes of the gateway that `name` is one of, and of those of other nodes."""
+    node = handles.node_of(name)
+    here = [handles.gateway_name(node, number) for number in range(1, processes + 1)]
+    running: list[str] = handles.quietly(handles.names, [])
+    return here + [one for one in running if one.startswith(handles.GATEWAY) and one not in here]
 
 
 def reports(names: Iterable[str], seconds: float) -> tuple[GatewayReport, ...]:

@@ -36,6 +36,11 @@ def gateway_name(node: str, number: int) -> str:
     return f"{GATEWAY}{node}:{number}"
 
 
+def node_of(gateway: str) -> str:
+    """Return the short name of a gateway's node."""
+    return gateway.removeprefix(GATEWAY).rpartition(":")[0]
+
+
 def ensure(actor_class: Any, name: str, *args: Any, groups: Mapping[str, int] | None = None, **options: Any) -> Any:
     """Return the actor called `name`, creating it when it is not there.
 
@@ -86,9 +91,9 @@ def node_id() -> str:
     return str(ray.get_runtime_context().get_node_id())
 
 
-def node_name() -> str:
-    """Return a short stable name of this node."""
-    return node_id()[:8]
+def short(node: str) -> str:
+    """Return what of a node's id goes into names."""
+    return node[:8]
 
 
 def nodes() -> list[Node]:

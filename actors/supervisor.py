@@ -22,6 +22,7 @@ from actors.clients import WriterClient
 from actors.gauges import Gauges
 from actors.metrics import RayMetrics
 from actors.partition import Partition
+from actors.reading import ReadingGateways
 from actors.spare import Spares
 from actors.spreading import Spreading
 from actors.switching import Switching
@@ -52,7 +53,7 @@ class Supervisor:
         set_up_logs(app.config.telemetry, actor=handles.SUPERVISOR)
         self._app, self._lag = app, Lag()
         metrics = RayMetrics()
-        self._switching, self._spreading = Switching(app), Spreading()
+        self._switching, self._spreading, self._reading = Switching(app), Spreading(), ReadingGateways(app)
         self._log = structlog.get_logger()
         self._admin: KafkaAdmin | None = None
         self._counts: dict[str, int] = {}
@@ -146,6 +147,7 @@ class Supervisor:
         self._ask_all()  # first: partitions that run are known even while Kafka is away
         if self._spares and self._all_started():
             self._spares.keep()
+        self._reading.look()
         self._switching.tell(self._progress)
         self._spread()
         sources = self._switching.catalog().stream_sources

@@ -29,7 +29,7 @@ from rich.table import Table
 from bench import environment
 from bench.check import check
 from bench.drains import Job, backlog
-from bench.measure import family
+from bench.measure import family, process_name
 from bench.raytide_drain import running_app
 from cluster.stack import manager
 from cluster.status import StatusReport
@@ -217,14 +217,6 @@ def _peak(watch: Watch, name: str) -> int:
 def events_done(report: StatusReport) -> int:
     """Return how many events became rows or rejects since the app started."""
     return sum(p.events + p.rejected for p in report.partitions)
-
-
-def process_name(process: psutil.Process) -> str:
-    """Return what a reader knows a process by: Ray's title of a worker, or the program."""
-    command = process.cmdline() or [process.name()]
-    if command[0].startswith("ray::"):
-        return command[0].partition(" ")[0].removeprefix("ray::").partition(".")[0]
-    return process.name()
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -27,6 +27,7 @@ class Job:
     folder: Path
     bench_python: Path
     servers: tuple[int, ...]  # process ids of Kafka and Valkey
+    partitions: int = 2
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def servers(job: Job) -> list[psutil.Process]:
 @contextmanager
 def backlog(job: Job, entities: int) -> Iterator[Release]:
     """Prepare the job's topic; yield what releases it."""
-    arguments = [job.bootstrap, job.topic, str(entities), str(job.events)]
+    arguments = [job.bootstrap, job.topic, str(entities), str(job.events), str(job.partitions)]
     with script(job.bench_python, BENCH / "prepare.py", *arguments) as process:
         expect(process, "prepared")
 

@@ -100,7 +100,7 @@ class _Sampler:
                 times = process.cpu_times()
                 self._now[process] = times.user + times.system
                 self._start.setdefault(process, self._now[process] if first else 0.0)
-                name = self._names[process] = _name(process)
+                name = self._names[process] = process_name(process)
                 self.peak_rss[name] = max(self.peak_rss.get(name, 0), process.memory_info().rss)
 
     def cpu(self) -> dict[str, float]:
@@ -110,7 +110,7 @@ class _Sampler:
         return found
 
 
-def _name(process: psutil.Process) -> str:
+def process_name(process: psutil.Process) -> str:
     """Return what a reader knows a process by: Ray's title of a worker, a script's name, or the program."""
     command = process.cmdline() or [process.name()]
     if command[0].startswith("ray::"):

@@ -18,6 +18,7 @@ from pyarrow import parquet
 from cluster.config import GatewayConfig, OnlineStoreConfig
 from cluster.gateway.backend import Backend
 from cluster.gateway.server import GatewayServer
+from cluster.gateway.services import every_service
 from cluster.records import ROWS_SCHEMA
 from cluster.registry.catalog import Catalog, build
 from cluster.registry.definitions import Entity, FeatureView, Field, Long, StreamSource
@@ -46,7 +47,7 @@ def main(url: str, values: str) -> None:
     source, user = StreamSource("stats", "stats", Long()), Entity("user", "user_id")
     view = FeatureView("stats", user, source, [Field(name) for name in names], online=True, ttl=timedelta(days=365))
     catalog = build("bench", [view]).registered_as(1)
-    server = GatewayServer(GatewayConfig(port=0), cast("Backend", OnlineBackend(store, catalog)))
+    server = GatewayServer(GatewayConfig(port=0), every_service(cast("Backend", OnlineBackend(store, catalog))))
     server.start()
     print(server.port, flush=True)
     sys.stdin.read()

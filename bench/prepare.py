@@ -1,6 +1,6 @@
 """Puts a backlog into a new Kafka topic, out of sight of consumers until it is released. Runs in the bench environment.
 
-    prepare.py BOOTSTRAP TOPIC ENTITIES EVENTS
+    prepare.py BOOTSTRAP TOPIC ENTITIES EVENTS PARTITIONS
 
 All of it is one transaction: the records are in Kafka, but a reader of committed data sees none. Prints `prepared`,
 waits for a line on standard input, commits, and prints the time (seconds) at which it began to. So a consumer that is
@@ -18,7 +18,6 @@ from uuid import UUID
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-PARTITIONS = 2
 FEATURES = [f"feature_{n}" for n in range(5)]
 SETTINGS = {
     "log_level": 3,  # a broker that is still loading is not worth a word
@@ -31,10 +30,10 @@ SETTINGS = {
 }
 
 
-def main(bootstrap: str, topic: str, entities: int, events: int) -> None:
+def main(bootstrap: str, topic: str, entities: int, events: int, partitions: int) -> None:
     """Fill the topic, then release it on demand."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(30)
+    admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(30)
     producer = Producer({**SETTINGS, "bootstrap.servers": bootstrap, "transactional.id": topic})
     producer.init_transactions(30)
     producer.begin_transaction()
@@ -71,4 +70,4 @@ def produce(producer: Producer, topic: str, entities: int, events: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]))

@@ -19,24 +19,34 @@ from cluster.status import StatusReport
 from raytide.client import RaytideClient
 
 POLL_SECONDS = 0.5
-START_SECONDS = 120
+START_SECONDS = 300
 DRAIN_SECONDS = 600
 
 
 def drain_with_raytide(job: Job, release: Release) -> Drained:
     """Drain with `raytide up`, fresh; the time of the last commit is the one in its ledger."""
     with running_app(job) as (client, head):
-        _wait(
-            client,
-            lambda report: bool(report.partitions) and all(p.state == "RUNNING" for p in report.partitions),
-            START_SECONDS,
-        )
+        all_run(client, job.partitions)
         settle(lambda: family(head), START_SECONDS)  # spare workers import what they need after the app is up
         with watching(lambda: [*family(head), *servers(job)]) as usage:
             started = release()
-            _wait(client, lambda report: sum(p.events + p.rejected for p in report.partitions) >= job.events, DRAIN_SECONDS)
+            all_done(client, job.events)
     database = job.folder / ".raytide" / "features.duckdb"
-    return Drained(_last_commit(database) - started, usage, database)
+    return Drained(last_commit(database) - started, usage, database)
+
+
+def all_run(client: RaytideClient, partitions: int) -> None:
+    """Return when so many partitions read."""
+    _wait(
+        client,
+        lambda report: len(report.partitions) == partitions and all(p.state == "RUNNING" for p in report.partitions),
+        START_SECONDS,
+    )
+
+
+def all_done(client: RaytideClient, events: int) -> None:
+    """Return when so many events are stored or rejected."""
+    _wait(client, lambda report: sum(p.events + p.rejected for p in report.partitions) >= events, DRAIN_SECONDS)
 
 
 @contextmanager
@@ -74,7 +84,8 @@ def _wait(client: RaytideClient, reached: Callable[[StatusReport], bool], second
         time.sleep(POLL_SECONDS)
 
 
-def _last_commit(database: os.PathLike[str]) -> float:
+def last_commit(database: os.PathLike[str]) -> float:
+    """Return when the last batch was durable, in seconds since 1970."""
     with duckdb.connect(str(database), read_only=True) as connection:
         row = connection.execute("SELECT epoch(max(committed_at)) FROM batches").fetchone()
     return float(row[0])

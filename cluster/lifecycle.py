@@ -156,7 +156,8 @@ def _placed(servers: Iterable[str]) -> dict[str, str]:
 def _start_actors(app: App, choose: Choose, here: Mapping[str, str], say: Say) -> str:
     """Start what is missing, in the order in which they need each other; return the gateway's address.
 
-    All but partitions are pinned to this node: the files are on its disk, and without it nothing can be committed anyway.
+    All but partitions, and gateways that only read, are pinned to this node: the files are on its disk, and without it
+    nothing can be committed anyway.
     """
     say("starting writer")
     handles.ensure(Writer, handles.WRITER, app, groups=GROUPS, label_selector=here)
@@ -178,7 +179,7 @@ def _start_actors(app: App, choose: Choose, here: Mapping[str, str], say: Say) -
 
 def _start_gateway(app: App, here: Mapping[str, str]) -> str:
     """Start the gateway's processes, and return their address once all of them serve."""
-    node = handles.node_name()
+    node = handles.short(handles.node_id())
     names = [handles.gateway_name(node, number) for number in range(1, app.config.gateway.processes + 1)]
     for name in names:
         handles.ensure(Gateway, name, app, name, max_concurrency=8, label_selector=here)

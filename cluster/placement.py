@@ -1,4 +1,4 @@
-"""Where in a cluster things run: the writer where its disk is, partitions evenly over the nodes. Pure."""
+"""Where in a cluster things run: the writer where its disk is, partitions evenly, gateways where wanted. Pure."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from cluster.errors import Misconfigured
 
 #: Label of the node on whose disk the DuckDB file is: `ray start --labels=raytide.disk=NAME`.
 DISK = "raytide.disk"
+#: Label of a node that has a gateway for reads, besides that of the disk's: `ray start --labels=raytide.gateway=yes`.
+GATEWAY = "raytide.gateway"
 #: Ray's own label of each node, a new one at each start.
 NODE_ID = "ray.io/node-id"
 
@@ -43,6 +45,11 @@ def disk(nodes: Iterable[Node], here: str) -> dict[str, str]:
     if here not in labelled:
         raise Misconfigured(f"the node with the label {DISK}, on whose disk the DuckDB file is, is {places}: run this there")
     return {DISK: labelled[here].labels[DISK]}
+
+
+def reading(nodes: Iterable[Node], here: str) -> list[Node]:
+    """Return the nodes that want a gateway for reads; `here` is the one that has a whole gateway anyway."""
+    return [node for node in nodes if GATEWAY in node.labels and node.node_id != here]
 
 
 def elsewhere(nodes: Iterable[Node], here: str) -> str:

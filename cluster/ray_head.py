@@ -33,7 +33,7 @@ _OTHERS = ("RAY_ADDRESS", "RAY_NAMESPACE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PAT
 # of a driver that has gone, as `raytide up` has, are never kept. There are at most as many as CPUs.
 _WARM_WORKERS = {
     "RAY_kill_idle_workers_interval_ms": "0",
-    "RAY_preload_python_modules": "actors.gateway,actors.partition,actors.writer",  # for the spare ones: actors/spare.py
+    "RAY_preload_python_modules": "actors.warm",
 }
 # Ray's own default is 15: every other program of the machine would go before streams and reads, and nothing of ours could
 # give way to them (actors/priority.py).

@@ -13,6 +13,7 @@ import pyarrow as pa
 from cluster.config import GatewayConfig
 from cluster.gateway.backend import Backend
 from cluster.gateway.server import GatewayServer
+from cluster.gateway.services import every_service
 from cluster.registry.catalog import Catalog, build
 from cluster.registry.definitions import Entity, FeatureView, Field, Long, StreamSource
 from cluster.status import StatusReport
@@ -66,7 +67,7 @@ class Behind:
 def serving(config: GatewayConfig, behind: Behind | None = None) -> Iterator[str]:
     """Give the address of a gateway that serves by `config`."""
     behind = behind or Behind()
-    server = GatewayServer(config, cast("Backend", behind))
+    server = GatewayServer(config, every_service(cast("Backend", behind)))
     server.start()
     try:
         yield f"127.0.0.1:{server.port}"

@@ -13,6 +13,7 @@ import pyarrow as pa
 from cluster.config import GatewayConfig
 from cluster.gateway.backend import Backend
 from cluster.gateway.server import GatewayServer
+from cluster.gateway.services import every_service
 from cluster.records import ROWS_SCHEMA
 from cluster.registry.catalog import Catalog, build
 from cluster.registry.definitions import Entity, FeatureService, FeatureView, Field, Long, StreamSource
@@ -49,7 +50,7 @@ def put(store: OnlineStore, rows: Sequence[tuple[str, str, float | None, int]]) 
 @contextmanager
 def serving(backend: OnlineBackend, config: GatewayConfig | None = None) -> Iterator[str]:
     """Give the address of a gateway over `backend`."""
-    server = GatewayServer(config or GatewayConfig(port=0), cast("Backend", backend))
+    server = GatewayServer(config or GatewayConfig(port=0), every_service(cast("Backend", backend)))
     server.start()
     try:
         yield f"127.0.0.1:{server.port}"

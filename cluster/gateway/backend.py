@@ -96,12 +96,28 @@ class Backfills(Protocol):
         """Stop a backfill, whoever runs it; raise NotFound."""
 
 
-class Backend(Protocol):
-    """Caller: the gateway, from any number of threads. Errors are `cluster.errors`."""
+class ReadingBackend(Protocol):
+    """What reads of features need. Caller: the gateway, from any number of threads. Errors are `cluster.errors`."""
 
     @property
     def online(self) -> OnlineStore:
         """Return the newest values."""
+
+    def catalog(self) -> Catalog:
+        """Return the definitions in force."""
+
+    def catalog_of(self, version: int, /) -> Catalog:
+        """Return the definitions of a registry version, of those in force for 0; raise NotFound."""
+
+    def historical(self, entity_rows: pa.Table, specs: Sequence[FeatureSpec], terms: Terms, read: Read) -> pa.Table:
+        """Join features to `entity_rows` as they were at each row's time; Refused when the rows cannot be joined."""
+
+    def cancel_historical(self, read_id: str, /) -> None:
+        """Stop a read of history that nobody waits for any more. Returns at once, and raises nothing."""
+
+
+class Backend(ReadingBackend, Protocol):
+    """What all services need. Caller and errors as above."""
 
     @property
     def offline(self) -> Offline:
@@ -118,18 +134,6 @@ class Backend(Protocol):
     @property
     def backfills(self) -> Backfills:
         """Return the recomputations of the past."""
-
-    def catalog(self) -> Catalog:
-        """Return the definitions in force."""
-
-    def catalog_of(self, version: int, /) -> Catalog:
-        """Return the definitions of a registry version, of those in force for 0; raise NotFound."""
-
-    def historical(self, entity_rows: pa.Table, specs: Sequence[FeatureSpec], terms: Terms, read: Read) -> pa.Table:
-        """Join features to `entity_rows` as they were at each row's time; Refused when the rows cannot be joined."""
-
-    def cancel_historical(self, read_id: str, /) -> None:
-        """Stop a read of history that nobody waits for any more. Returns at once, and raises nothing."""
 
     def status(self) -> StatusReport:
         """Say what every part is doing; one that does not answer is shown as away."""

@@ -14,7 +14,7 @@ from featurestore.v1 import features_pb2, features_pb2_grpc
 from cluster.config import GatewayConfig
 from cluster.errors import OverLimit, Refused, RetryLater
 from cluster.gateway.arrow import from_chunks, to_chunks
-from cluster.gateway.backend import Backend, Read
+from cluster.gateway.backend import Read, ReadingBackend
 from cluster.gateway.failures import AtFault, argument
 from cluster.gateway.names import Names, wanted
 from cluster.gateway.online import OnlineReads
@@ -31,7 +31,7 @@ VALUE_BYTES = 8
 class FeatureService(features_pb2_grpc.FeatureServiceServicer):
     """Thin: looks names up, reads, and puts the answer into messages."""
 
-    def __init__(self, config: GatewayConfig, backend: Backend, patience: Patience, online: OnlineReads) -> None:
+    def __init__(self, config: GatewayConfig, backend: ReadingBackend, patience: Patience, online: OnlineReads) -> None:
         self._config, self._backend, self._patience, self._online = config, backend, patience, online
 
     def GetOnlineFeatures(

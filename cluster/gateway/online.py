@@ -11,7 +11,7 @@ import numpy as np
 from cluster.clock import now_us
 from cluster.config import GatewayConfig
 from cluster.errors import OverLimit, RaytideError, Refused
-from cluster.gateway.backend import Backend
+from cluster.gateway.backend import ReadingBackend
 from cluster.gateway.failures import AtFault, argument
 from cluster.gateway.names import Names, wanted
 from cluster.monitoring.metrics import NO_METRICS, ONLINE_READ_SECONDS, ONLINE_VALUES, Metrics
@@ -28,7 +28,7 @@ ANSWERED, FAILED = "answered", "failed"
 class OnlineReads:
     """Reads Redis for the services of the gateway, from any number of threads. Ray has no part in it."""
 
-    def __init__(self, config: GatewayConfig, backend: Backend, metrics: Metrics = NO_METRICS) -> None:
+    def __init__(self, config: GatewayConfig, backend: ReadingBackend, metrics: Metrics = NO_METRICS) -> None:
         self._config, self._backend, self._metrics = config, backend, metrics
         self._known: tuple[Catalog, dict[Names, OnlineFeatureSet]] = (backend.catalog(), {})
 

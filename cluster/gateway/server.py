@@ -5,46 +5,18 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-from featurestore.v1 import (
-    admin_pb2,
-    admin_pb2_grpc,
-    backfill_pb2,
-    backfill_pb2_grpc,
-    features_pb2,
-    features_pb2_grpc,
-    ingest_pb2,
-    ingest_pb2_grpc,
-    registry_pb2,
-    registry_pb2_grpc,
-)
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from cluster.config import GatewayConfig
-from cluster.gateway import feast
-from cluster.gateway.admin import AdminService
 from cluster.gateway.admission import Admission
-from cluster.gateway.backend import Backend
-from cluster.gateway.backfills import BackfillService
 from cluster.gateway.denials import Denials
 from cluster.gateway.edge import Edge, Rules
-from cluster.gateway.features import FeatureService
 from cluster.gateway.guard import Guard
-from cluster.gateway.ingest import IngestService
-from cluster.gateway.online import OnlineReads
 from cluster.gateway.patience import Patience
-from cluster.gateway.registry import RegistryService
+from cluster.gateway.services import Services
 from cluster.gateway.transport import bind
-from cluster.monitoring.metrics import NO_METRICS, Metrics
 
-SERVICES = (
-    ingest_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name,
-    features_pb2.DESCRIPTOR.services_by_name["FeatureService"].full_name,
-    admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
-    backfill_pb2.DESCRIPTOR.services_by_name["BackfillService"].full_name,
-    registry_pb2.DESCRIPTOR.services_by_name["RegistryService"].full_name,
-    feast.SERVICE,
-)
 # gRPC cuts off bursts above 1000 calls that no thread has taken yet; ours are refused by number, with a clear code.
 PENDING = 10_000
 #: Threads beyond those for calls that run, so that there is always one to refuse a call.
@@ -55,30 +27,24 @@ KEEPALIVE_ANSWER_MS = 10_000
 class GatewayServer:
     """Bound from construction, serving from `start` to `stop`. `port` is the one that was bound."""
 
-    def __init__(self, config: GatewayConfig, backend: Backend, metrics: Metrics = NO_METRICS) -> None:
+    def __init__(self, config: GatewayConfig, services: Services) -> None:
         self._patience = Patience(config.default_timeout_s)
         rules = Rules(Guard(config), Admission(config), self._patience, Denials(config.denials_logged_per_minute))
         self._server = _server(config, Edge(rules))
         # Without threads of their own, those who watch could stop the server: gRPC's one thread would wait for the lock of a
         # call that waits for gRPC's thread.
         self._health = health.HealthServicer(experimental_non_blocking=False)
-        ingest_pb2_grpc.add_IngestServiceServicer_to_server(IngestService(backend, self._patience), self._server)
-        reads = OnlineReads(config, backend, metrics)
-        features = FeatureService(config, backend, self._patience, reads)
-        features_pb2_grpc.add_FeatureServiceServicer_to_server(features, self._server)
-        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(backend), self._server)
-        backfill_pb2_grpc.add_BackfillServiceServicer_to_server(BackfillService(backend.backfills), self._server)
-        registry_pb2_grpc.add_RegistryServiceServicer_to_server(RegistryService(backend), self._server)
-        feast.add_to(self._server, reads)
+        self._services = services(config, self._server, self._patience)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        named = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(named, self._server)
         self.port = bind(self._server, config)
 
     def start(self) -> None:
         """Take calls, and say so to whoever asks for health."""
         self._patience.start()
         self._server.start()
-        for service in (health.OVERALL_HEALTH, *SERVICES):
+        for service in (health.OVERALL_HEALTH, *self._services):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     def stop(self, grace: float) -> None:

@@ -15,6 +15,7 @@ from cluster.errors import Misconfigured
 from cluster.private_files import Followed, read_file, read_private
 
 log = structlog.get_logger()
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,17 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def on_node(config: GatewayConfig, address: str) -> GatewayConfig:
+    """Return how a gateway on another node is bound: to the node's own address, where the first one has its own.
+
+    Loopback and "all addresses" are the same everywhere.
+    """
+    if is_loopback(config.host) or config.host in EVERYWHERE:
+        return config.model_copy(update={"processes": 1})
+    meant = address if config.plaintext_host == config.host else config.plaintext_host
+    return config.model_copy(update={"processes": 1, "host": address, "plaintext_host": meant})
 
 
 def check_reach(config: GatewayConfig) -> None:

@@ -37,7 +37,8 @@ from cluster.gateway import convert, online
 from cluster.gateway.arrow import to_chunks
 from cluster.gateway.backend import Read
 from cluster.gateway.names import Names
-from cluster.gateway.server import SERVICES, GatewayServer
+from cluster.gateway.server import GatewayServer
+from cluster.gateway.services import SERVICES, every_service
 from cluster.ingest.backfills import Backfill, BackfillPart, BackfillState
 from cluster.records import ROWS_SCHEMA
 from cluster.registry.aggregation import Aggregation
@@ -349,7 +350,7 @@ def address(twin: Twin) -> Iterator[str]:
 
 
 def _serving(twin: Twin, config: GatewayConfig) -> Iterator[str]:
-    server = GatewayServer(config, twin)
+    server = GatewayServer(config, every_service(twin))
     server.start()
     yield f"127.0.0.1:{server.port}"
     twin.gate.set()
@@ -1101,15 +1102,15 @@ def test_a_taken_port_is_replaced_by_a_free_one() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with structlog.testing.capture_logs() as logs:
-            server = GatewayServer(GatewayConfig(port=port), Twin())
+            server = GatewayServer(GatewayConfig(port=port), every_service(Twin()))
         server.stop(0)
     assert server.port not in (0, port)
     assert [(entry["event"], entry["port"]) for entry in logs] == [("port_taken", port)]
 
 
 def test_two_gateways_do_not_share_a_port() -> None:
-    first = GatewayServer(GatewayConfig(port=0), Twin())
-    second = GatewayServer(GatewayConfig(port=first.port), Twin())
+    first = GatewayServer(GatewayConfig(port=0), every_service(Twin()))
+    second = GatewayServer(GatewayConfig(port=first.port), every_service(Twin()))
     assert first.port != second.port
     first.stop(0)
     second.stop(0)
@@ -1118,7 +1119,8 @@ def test_two_gateways_do_not_share_a_port() -> None:
 def test_a_host_that_is_not_ours_is_a_configuration_error() -> None:
     with pytest.raises(Misconfigured, match=r"192\.0\.2\.1 is not an address of this machine"):
         GatewayServer(
-            GatewayConfig(host="192.0.2.1", allow_plaintext=True, plaintext_host="192.0.2.1", allow_anonymous=True), Twin()
+            GatewayConfig(host="192.0.2.1", allow_plaintext=True, plaintext_host="192.0.2.1", allow_anonymous=True),
+            every_service(Twin()),
         )
 
 
@@ -1130,7 +1132,7 @@ def test_reflection_lists_the_services(channel: grpc.Channel) -> None:
 
 
 def test_health_says_serving_and_then_not(twin: Twin) -> None:
-    server = GatewayServer(GatewayConfig(port=0), twin)
+    server = GatewayServer(GatewayConfig(port=0), every_service(twin))
     server.start()
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         stub = health_pb2_grpc.HealthStub(channel)

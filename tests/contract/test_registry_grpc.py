@@ -17,6 +17,7 @@ from cluster.config import GatewayConfig
 from cluster.errors import NotFound, Refused
 from cluster.gateway.backend import Backend
 from cluster.gateway.server import GatewayServer
+from cluster.gateway.services import every_service
 from cluster.lineage.features import feature_lineage, stored_versions
 from cluster.lineage.values import Asked, value_lineage
 from cluster.registry.catalog import Catalog
@@ -47,7 +48,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LineageWorld]:
 
 @pytest.fixture(scope="module")
 def address(world: LineageWorld) -> Iterator[str]:
-    server = GatewayServer(GatewayConfig(port=0), cast("Backend", Twin(world.reads)))
+    server = GatewayServer(GatewayConfig(port=0), every_service(cast("Backend", Twin(world.reads))))
     server.start()
     yield f"127.0.0.1:{server.port}"
     server.stop(1)

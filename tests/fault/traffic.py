@@ -23,6 +23,8 @@ from tests.fault.world import Stuck, World, eventually
 
 EVENTS_PER_SECOND = 2_000.0
 FILE_ROWS = 3_000
+#: Four batches a second from each producer: more would only keep this machine busy, and seconds are counted meanwhile.
+BATCH_S = 0.25
 #: A pause between two files, the longer one after the first few of a round; and before a file that was not taken is sent again.
 BETWEEN_FILES_S, BETWEEN_LATER_FILES_S, BETWEEN_TRIES_S = 0.5, 3.0, 0.2
 FIRST_FILES = 3
@@ -47,8 +49,8 @@ class Traffic:
             entities=200,
             seed=seed,
             start=datetime.now(UTC),
-            batch_messages=200,
-            batch_seconds=0.1,
+            batch_messages=1_000,
+            batch_seconds=BATCH_S,
             upload_rows=FILE_ROWS,
             give_up_s=GIVE_UP_S,
         )

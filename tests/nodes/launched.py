@@ -47,7 +47,7 @@ class Launched(World):
     # The cluster, as an operator has it.
 
     def launch(self, *options: str) -> None:
-        """Run `ray up` with the shipped file, of which only the addresses, the key and the token's place are changed."""
+        """Run `ray up` with the shipped file: with addresses, key and token of here, and with gateways on workers."""
         cluster = yaml.safe_load((ROOT / "ray_config.yaml").read_text(encoding="utf-8"))
         cluster["provider"] |= {
             "head_ip": self.head_node.address,
@@ -56,6 +56,7 @@ class Launched(World):
         cluster["auth"] = {"ssh_user": "root", "ssh_private_key": str(self.rig.key)}
         cluster["max_workers"] = len(self.workers)
         cluster["file_mounts"]["~/.ray/auth_token"] = str(self._token)
+        cluster["worker_start_ray_commands"][-1] += " --labels=raytide.gateway=yes"
         self._file.write_text(yaml.safe_dump(cluster, sort_keys=False))
         self._launcher("ray", "up", "-y", "--no-config-cache", *options, str(self._file))
 

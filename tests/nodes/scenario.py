@@ -17,6 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from actors.handles import GATEWAY
+from cluster.errors import Refused
 from generator.files import make_file
 from generator.profiles import FEATURES_SOURCE, Settings
 from raytide.client import RaytideClient
@@ -71,6 +75,7 @@ class Scenario:
         self._bring_up()
         self._everything_is_where_it_belongs()
         self._storm()
+        self._read_on_every_node()
         first, second = self._world.workers
         self._lost(first, KILLED)
         self._lost(second, FROZEN)
@@ -93,9 +98,30 @@ class Scenario:
 
     def _everything_is_where_it_belongs(self) -> None:
         places = self._world.places()
-        pinned = {name: at for name, at in places.items() if not name.startswith("partition:")}
+        moving = ("partition:", GATEWAY)  # a gateway that only reads is on each worker, which its label asks for
+        pinned = {name: at for name, at in places.items() if not name.startswith(moving)}
         assert set(pinned.values()) == {self._world.head_node.address}, pinned
         self._evenly()
+
+    def _read_on_every_node(self) -> None:
+        """Ask the gateway of each node for the same values, and those that only read for more than that."""
+        world = self._world
+
+        def serving() -> list[str]:
+            found = [one.address for one in world.client.status().gateways if one.state == "RUNNING"]
+            return found if len(found) == 1 + len(world.workers) else []
+
+        here, *others = sorted(
+            eventually(serving, "every node has a gateway that serves"), key=lambda at: at != world.gateway()
+        )
+        assert {at.rpartition(":")[0] for at in others} == {node.address for node in world.workers}
+        expected = _read(here)
+        assert any(expected["risk_score"]), expected
+        for address in others:
+            assert _read(address) == expected, address
+            with RaytideClient(address) as client, pytest.raises(Refused, match="only reads features: call the one of"):
+                client.status()
+        self._say(f"gateways on {1 + len(others)} nodes answer the same")
 
     def _storm(self) -> None:
         """Send files at once, while events flow; Ray's own state says when each of their tasks ran, and where."""
@@ -124,6 +150,7 @@ class Scenario:
         self._say(f"{what}: its {len(victims)} partitions commit again after {took:.1f} s, the aim is {loss.aim_s:.0f} s")
         world.joined(1 + len(world.workers))
         self._evenly()
+        self._read_on_every_node()
         self._judged(f"{what}: it is back, and partitions are even")
 
     def _add_a_node(self) -> None:
@@ -227,6 +254,11 @@ def most_at_once(spans: Sequence[tuple[int, int]]) -> int:
         running += change
         most = max(most, running)
     return most
+
+
+def _read(address: str) -> dict[str, list[Any]]:
+    with RaytideClient(address) as client:
+        return client.get_online_features(["risk_score"], [f"user_{number}" for number in range(1, 101)]).to_dict()
 
 
 def _place(name: str) -> tuple[str, int]:

@@ -20,6 +20,7 @@ from cluster.config import GatewayConfig, IngestConfig
 from cluster.errors import NotFound, Refused, RetryLater
 from cluster.gateway.backend import Backend
 from cluster.gateway.server import GatewayServer
+from cluster.gateway.services import every_service
 from cluster.ingest.backfills import Backfill, BackfillState
 from cluster.ingest.decode import compile_decoder
 from cluster.rebuild import FULL
@@ -190,7 +191,8 @@ def test_a_client_that_leaves_stops_it(world: BackfillWorld) -> None:
     world.before = lambda method: time.sleep(0.5) if method == "commit_backfill" else None
     service = world.service()
     server = GatewayServer(
-        GatewayConfig(port=0), cast("Backend", SimpleNamespace(backfills=service, catalog=lambda: world.catalog))
+        GatewayConfig(port=0),
+        every_service(cast("Backend", SimpleNamespace(backfills=service, catalog=lambda: world.catalog))),
     )
     server.start()
     try:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.errors import Misconfigured
-from cluster.placement import DISK, NODE_ID, Node, disk, elsewhere, home, surplus
+from cluster.placement import DISK, GATEWAY, NODE_ID, Node, disk, elsewhere, home, reading, surplus
 
 HEAD = Node("h", "192.0.2.1", {DISK: "history"})
 WORKER = Node("w", "192.0.2.2")
@@ -34,6 +34,12 @@ def test_two_labelled_nodes_are_refused() -> None:
 def test_nodes_of_one_machine_are_not_elsewhere() -> None:
     assert elsewhere([HEAD, Node("x", HEAD.address)], "h") == ""
     assert elsewhere([HEAD, WORKER], "h") == WORKER.address
+
+
+def test_a_gateway_for_reads_is_where_the_label_is_and_not_beside_a_whole_one() -> None:
+    labelled = Node("x", "192.0.2.9", {GATEWAY: "yes"})
+    assert reading([HEAD, WORKER, labelled], "h") == [labelled]
+    assert reading([labelled], "x") == []
 
 
 def test_the_home_is_where_there_are_fewest() -> None:

@@ -1,0 +1,152 @@
+"""Rate, memory and start-up time of more and more partitions. `python -m bench.growth`.
+
+For each number of partitions: a fresh app (`raytide up`) over a topic of so many partitions, its memory and what it uses while
+nothing comes, then the same backlog at once, as in bench/ingest.py. Memory is unique to a process (USS), so that processes
+can be added up. Kafka and Valkey are the benchmark's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+import redis
+from rich.console import Console
+from rich.table import Table
+
+from bench import environment
+from bench.check import check
+from bench.drains import Job, backlog, servers
+from bench.measure import family, process_name, settle, watching
+from bench.raytide_drain import START_SECONDS, all_done, all_run, last_commit, running_app
+from cluster.stack import manager
+from cluster.stack.manager import StackStatus
+
+PARTITIONS, ENTITIES, IDLE_SECONDS = (1, 2, 4, 8, 16, 64), 100_000, 20.0
+MB = 1e6
+PARTITION, SUPERVISOR = "Partition", "Supervisor"  # as Ray titles their processes
+SHOWN = (PARTITION, "Writer", "valkey-server", "java")
+say = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Grown:
+    """What so many partitions took. Cores are CPU seconds a second; memory is in MB."""
+
+    partitions: int
+    start_s: float
+    partition_mb: float
+    app_mb: float
+    idle_cores: float
+    idle_supervisor: float
+    events_per_second: float
+    cpu_us_per_event: float
+    cores: dict[str, float]
+
+
+def main() -> None:
+    """Run what the command line asks for and print it."""
+    parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__)
+    parser.add_argument("--events", type=int, default=1_000_000, help="events in each backlog (default %(default)s)")
+    parser.add_argument("--partitions", type=int, nargs="+", default=list(PARTITIONS), help="(default %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    state = Path.cwd() / ".raytide"
+    state.mkdir(exist_ok=True)
+    python = environment.ensure(state / "bench-venv")
+    folder = Path(tempfile.mkdtemp(prefix="growth-", dir=state))
+    try:
+        stack = manager.up(folder, brokers=1, kafka_port=0, redis_port=0)
+        found = []
+        for count in options.partitions:
+            found.append(_grown(_job(count, options.events, stack, folder, python)))
+            say.print(found[-1])
+    finally:
+        manager.down(folder)
+        shutil.rmtree(folder)
+    if options.json:
+        sys.stdout.write(json.dumps([asdict(one) for one in found], indent=2) + "\n")
+    else:
+        _print(found)
+
+
+def _job(partitions: int, events: int, stack: StackStatus, folder: Path, python: Path) -> Job:
+    run = folder / str(partitions)
+    run.mkdir()
+    return Job(
+        topic=f"bench.growth-{partitions}",
+        events=events,
+        bootstrap=str(stack.bootstrap_servers),
+        redis_url=str(stack.redis_url),
+        folder=run,
+        bench_python=python,
+        servers=tuple(service.pid for service in stack.services),
+        partitions=partitions,
+    )
+
+
+def _grown(job: Job) -> Grown:
+    with redis.Redis.from_url(job.redis_url) as server:
+        server.flushall()
+    with backlog(job, ENTITIES) as release:
+        began = time.monotonic()
+        with running_app(job) as (client, head):
+            all_run(client, job.partitions)
+            start = time.monotonic() - began
+            settle(lambda: family(head), START_SECONDS)
+            memory = _unique(family(head))
+            with watching(lambda: family(head)) as idle:
+                time.sleep(IDLE_SECONDS)  # the time over which it is measured
+            with watching(lambda: [*family(head), *servers(job)]) as usage:
+                released = release()
+                all_done(client, job.events)
+        seconds = last_commit(job.folder / ".raytide" / "features.duckdb") - released
+    check(job.folder / ".raytide" / "features.duckdb", job.redis_url, job.events)
+    partitions = [size for name, size in memory if name == PARTITION]
+    return Grown(
+        partitions=job.partitions,
+        start_s=round(start, 1),
+        partition_mb=round(sum(partitions) / len(partitions) / MB),
+        app_mb=round(sum(size for _, size in memory) / MB),
+        idle_cores=round(idle.cpu_seconds / IDLE_SECONDS, 3),
+        idle_supervisor=round(idle.cpu.get(SUPERVISOR, 0.0) / IDLE_SECONDS, 3),
+        events_per_second=round(job.events / seconds),
+        cpu_us_per_event=round(usage.cpu_seconds / job.events * 1e6, 1),
+        cores={name: round(usage.cpu.get(name, 0.0) / seconds, 2) for name in SHOWN},
+    )
+
+
+def _unique(processes: Iterable[psutil.Process]) -> list[tuple[str, int]]:
+    found = []
+    for process in processes:
+        with suppress(psutil.Error):
+            found.append((process_name(process), process.memory_full_info().uss))
+    return found
+
+
+def _print(found: list[Grown]) -> None:
+    machine = f"{os.cpu_count()} CPUs, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"
+    table = Table(title=f"{datetime.now(UTC).date().isoformat()}, {machine}", title_justify="left")
+    columns = ("partitions", "starts in s", "MB each", "MB of the app", "idle cores", "of the supervisor")
+    for column in (*columns, "events/s", "CPU µs an event", "cores: partitions", "writer", "Valkey", "Kafka"):
+        table.add_column(column, justify="right")
+    for one in found:
+        figures = (one.partitions, one.start_s, one.partition_mb, one.app_mb, one.idle_cores, one.idle_supervisor)
+        table.add_row(*(f"{x:,}" for x in (*figures, one.events_per_second, one.cpu_us_per_event, *one.cores.values())))
+    Console(highlight=False).print(table)
+
+
+if __name__ == "__main__":
+    main()
