@@ -92,8 +92,8 @@ def stage(kind: str, source: Path = ROOT) -> Iterator[Stage]:
 def play_all(cells: Sequence[Cell], rounds: Callable[[Cell], int], seed: int, say: Say) -> Iterator[RoundResult]:
     """Play every cell and yield each round's result, in the order in which rounds end.
 
-    Where a recovery of seconds was promised after the kill of an actor, the cell has the machine for itself. Of the others some
-    worlds go on at once.
+    A cell whose seconds count, or that keeps the machine busy, has it for itself. Of those that mostly wait some worlds go on
+    at once.
     """
 
     def in_a_world(some: Sequence[Cell]) -> Iterator[RoundResult]:
