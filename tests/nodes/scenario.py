@@ -34,7 +34,7 @@ from tests.nodes.rig import Node, Rig
 
 #: Nodes share the machine's processors, so events come slowly, and never stop.
 SLOWLY = replace(PROFILE, rate=200.0)
-STORM_FILES, STORM_ROWS = 4, 12_000
+STORM_FILES, STORM_ROWS, MOST_FILES = 4, 12_000, 16
 
 
 def kill_raylet(node: Node) -> float:
@@ -74,6 +74,7 @@ class Scenario:
         """Play all of it; raise AssertionError for the first thing that is wrong."""
         self._bring_up()
         self._everything_is_where_it_belongs()
+        self._gateways()
         self._storm()
         self._read_on_every_node()
         first, second = self._world.workers
@@ -106,14 +107,7 @@ class Scenario:
     def _read_on_every_node(self) -> None:
         """Ask the gateway of each node for the same values, and those that only read for more than that."""
         world = self._world
-
-        def serving() -> list[str]:
-            found = [one.address for one in world.client.status().gateways if one.state == "RUNNING"]
-            return found if len(found) == 1 + len(world.workers) else []
-
-        here, *others = sorted(
-            eventually(serving, "every node has a gateway that serves"), key=lambda at: at != world.gateway()
-        )
+        here, *others = self._gateways()
         assert {at.rpartition(":")[0] for at in others} == {node.address for node in world.workers}
         expected = _read(here)
         assert any(expected["risk_score"]), expected
@@ -123,14 +117,28 @@ class Scenario:
                 client.status()
         self._say(f"gateways on {1 + len(others)} nodes answer the same")
 
+    def _gateways(self) -> list[str]:
+        """Return the addresses of the gateways once every node has one that serves, first that of the head."""
+        world = self._world
+
+        def serving() -> list[str]:
+            found = [one.address for one in world.client.status().gateways if one.state == "RUNNING"]
+            return found if len(found) == 1 + len(world.workers) else []
+
+        return sorted(eventually(serving, "every node has a gateway that serves"), key=lambda at: at != world.gateway())
+
     def _storm(self) -> None:
         """Send files at once, while events flow; Ray's own state says when each of their tasks ran, and where."""
+        tasks: list[dict[str, Any]] = []
         with self._traffic() as traffic:
-            with ThreadPoolExecutor(STORM_FILES) as senders:
-                sent = list(senders.map(self._send, range(STORM_FILES)))
-            tasks = [task for upload_id in sent for task in self._tasks_of(upload_id)]
+            for first in range(0, MOST_FILES, STORM_FILES):
+                with ThreadPoolExecutor(STORM_FILES) as senders:
+                    sent = list(senders.map(self._send, range(first, first + STORM_FILES)))
+                tasks += [task for upload_id in sent for task in self._tasks_of(upload_id)]
+                # The first files may be over before a node has started a process for their tasks.
+                if len(nodes := {task["node_id"] for task in tasks}) == 1 + len(self._world.workers):
+                    break
             traffic.finish()
-        nodes = {task["node_id"] for task in tasks}
         at_once, cap = most_at_once([(t["start_time_ms"], t["end_time_ms"]) for t in tasks]), SLOTS - FOR_STREAMS
         assert len(nodes) == 1 + len(self._world.workers), f"tasks ran on {len(nodes)} nodes"
         assert at_once == cap, f"{at_once} tasks of files ran at once, and {cap} may"
