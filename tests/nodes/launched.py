@@ -126,7 +126,7 @@ class Launched(World):
 
     def raytide(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a verb on the head, in the app's folder."""
-        settings = " ".join(f"{name}={value}" for name, value in self._app_settings().items())
+        settings = " ".join(f"{name}={value}" for name, value in self.settings().items())
         command = f"mkdir -p ~/app && cd ~/app && {settings} raytide {' '.join(arguments)}"
         said = self.rig.ssh(self.head_node, command, check=check)
         return subprocess.CompletedProcess(arguments, 0, said, "")
@@ -173,7 +173,8 @@ class Launched(World):
         port = self.services()["valkey"]["ports"][0]
         return redis.Redis(host=self.head_node.address, port=port, decode_responses=True, socket_timeout=30)
 
-    def _app_settings(self) -> dict[str, str]:
+    def settings(self) -> dict[str, str]:
+        """Return the app's configuration, as the environment has it."""
         host = self.head_node.address
         return {
             "RAYTIDE_RAY__ADDRESS": "auto",

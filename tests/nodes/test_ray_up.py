@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from cluster.stack import jars
-from tests.fault.world import ROOT, eventually
+from tests.fault.world import eventually
 from tests.nodes import tools
 from tests.nodes.scenario import most_at_once
 
@@ -37,25 +33,11 @@ def folder() -> Iterator[Path]:
 @pytest.mark.nodes
 @pytest.mark.timeout(2 * SECONDS)
 def test_a_cluster_comes_up_loses_nodes_grows_and_goes_and_loses_nothing(folder: Path) -> None:
+    mounts = Path("/proc/self/mounts").read_text()
     try:
-        tools.check()
-        overlay = tools.unpacked(folder / "packages")
-        jars.class_path()  # Kafka's, while there is a network
-        tools.wheels(ROOT / "requirements.lock", ROOT / ".raytide" / "wheels", folder / "wheels")
+        done = tools.isolated("tests.nodes.scenario", folder, seconds=SECONDS)
     except tools.Missing as missing:
         pytest.skip(f"this machine cannot make nodes: {missing}")
-    # Processes of its own as well, nodes among them: all of them end with the first one, however that ends.
-    namespaces = ["unshare", "-m", "-n", "-u", "-p", "--fork", "--kill-child", "--mount-proc"]
-    command = ["setpriv", "--pdeathsig", "KILL", *namespaces, sys.executable, "-m", "tests.nodes.scenario"]
-    mounts = Path("/proc/self/mounts").read_text()
-    done = subprocess.run(
-        [*command, str(folder), str(folder / "wheels"), str(overlay or "")],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "proto")])},
-        stdin=subprocess.DEVNULL,
-        timeout=SECONDS,
-        check=False,
-    )
     made = set(json.loads((folder / "namespaces.json").read_text())) - _namespaces("self")
     assert made
     eventually(lambda: not made & _namespaces(), "no process is left in any of the namespaces", 10)

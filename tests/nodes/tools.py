@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from cluster.stack import jars
+from tests.fault.world import ROOT
 
 NEEDED = ("unshare", "setpriv", "ip", "ssh", "ssh-keygen", "mount", "make", "bash")
 ON_NODES = ("sshd", "rsync")
@@ -47,6 +51,28 @@ def wheels(lock: Path, kept: Path, folder: Path) -> None:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     _run([*command, "--require-hashes", "-r", str(lock), "-d", str(kept)], "the locked packages")
     shutil.copytree(kept, folder)
+
+
+def isolated(module: str, folder: Path, *arguments: str, seconds: float) -> subprocess.CompletedProcess[bytes]:
+    """Run `python -m MODULE FOLDER WHEELS OVERLAY ARGUMENTS...` in namespaces of its own, with what nodes need in the folder.
+
+    It must not be under /tmp, which each node has of its own. Raise Missing when this machine cannot make nodes.
+    """
+    check()
+    overlay = unpacked(folder / "packages")
+    jars.class_path()  # Kafka's, while there is a network
+    wheels(ROOT / "requirements.lock", ROOT / ".raytide" / "wheels", folder / "wheels")
+    # Processes of its own as well, nodes among them: all of them end with the first one, however that ends.
+    namespaces = ["unshare", "-m", "-n", "-u", "-p", "--fork", "--kill-child", "--mount-proc"]
+    command = ["setpriv", "--pdeathsig", "KILL", *namespaces, sys.executable, "-m", module]
+    return subprocess.run(
+        [*command, str(folder), str(folder / "wheels"), str(overlay or ""), *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "proto")])},
+        stdin=subprocess.DEVNULL,
+        timeout=seconds,
+        check=False,
+    )
 
 
 def _run(command: list[str], what: str, folder: Path | None = None) -> None:
