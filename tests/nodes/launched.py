@@ -182,7 +182,7 @@ class Launched(World):
             "RAYTIDE_GATEWAY__PLAINTEXT_HOST": host,
             "RAYTIDE_GATEWAY__ALLOW_PLAINTEXT": "true",
             "RAYTIDE_GATEWAY__ALLOW_ANONYMOUS": "true",
-            "RAYTIDE_UPLOADS__PIECE_BYTES": "100000",
+            "RAYTIDE_UPLOADS__PIECE_BYTES": "500000",
             "RAYTIDE_UPLOADS__MIN_FREE_BYTES": "0",
             "RAYTIDE_WORKERS__MAX": str(SLOTS),
             "RAYTIDE_WORKERS__RESERVED_FOR_STREAMS": str(FOR_STREAMS),

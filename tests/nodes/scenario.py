@@ -34,7 +34,7 @@ from tests.nodes.rig import Node, Rig
 
 #: Nodes share the machine's processors, so events come slowly, and never stop.
 SLOWLY = replace(PROFILE, rate=200.0)
-STORM_FILES, STORM_ROWS, MOST_FILES = 4, 12_000, 16
+STORM_FILES, STORM_ROWS, MOST_FILES = 4, 40_000, 16
 
 
 def kill_raylet(node: Node) -> float:
@@ -130,17 +130,19 @@ class Scenario:
     def _storm(self) -> None:
         """Send files at once, while events flow; Ray's own state says when each of their tasks ran, and where."""
         tasks: list[dict[str, Any]] = []
+        count, cap = 1 + len(self._world.workers), SLOTS - FOR_STREAMS
         with self._traffic() as traffic:
             for first in range(0, MOST_FILES, STORM_FILES):
                 with ThreadPoolExecutor(STORM_FILES) as senders:
                     sent = list(senders.map(self._send, range(first, first + STORM_FILES)))
                 tasks += [task for upload_id in sent for task in self._tasks_of(upload_id)]
+                nodes = {task["node_id"] for task in tasks}
+                at_once = most_at_once([(t["start_time_ms"], t["end_time_ms"]) for t in tasks])
                 # The first files may be over before a node has started a process for their tasks.
-                if len(nodes := {task["node_id"] for task in tasks}) == 1 + len(self._world.workers):
+                if len(nodes) == count and at_once >= cap:
                     break
             traffic.finish()
-        at_once, cap = most_at_once([(t["start_time_ms"], t["end_time_ms"]) for t in tasks]), SLOTS - FOR_STREAMS
-        assert len(nodes) == 1 + len(self._world.workers), f"tasks ran on {len(nodes)} nodes"
+        assert len(nodes) == count, f"tasks ran on {len(nodes)} nodes"
         assert at_once == cap, f"{at_once} tasks of files ran at once, and {cap} may"
         self._judged(f"{len(tasks)} upload tasks on {len(nodes)} nodes, at most {at_once} at once")
 
