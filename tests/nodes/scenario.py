@@ -149,7 +149,7 @@ class Scenario:
     def _lost(self, node: Node, loss: Loss) -> None:
         """Lose a node with traffic; Ray's launcher brings it back, and partitions are even again."""
         world, what = self._world, loss.what
-        victims = [name for name, at in world.places().items() if at == node.address]
+        victims = [name for name, at in world.places().items() if at == node.address and name.startswith("partition:")]
         before = recovery.epochs(world)
         with self._traffic() as traffic:
             at = loss.strike(node)
