@@ -1,13 +1,14 @@
 """Online reads through gRPC, Raytide beside Feast: one client, one Redis-compatible server. `python -m bench.online`.
 
 Both answer Feast's protocol, so one client reads both; Raytide's own protocol is read as well. The values of both are compared
-first. Servers, store and client share the machine. Latency is that of one read after another, throughput that of some
-threads at once.
+first. Servers, store and client share the machine. Latency is that of one read after another, from values asked for to
+values in hand; throughput that of some threads at once, which send prepared questions and count the answers.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -17,7 +18,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -29,7 +31,7 @@ import grpc
 import numpy as np
 import pyarrow as pa
 from featurestore.feast import serving_pb2, value_pb2
-from featurestore.v1 import features_pb2, features_pb2_grpc
+from featurestore.v1 import features_pb2
 from pyarrow import parquet
 from rich.console import Console
 from rich.table import Table
@@ -44,7 +46,7 @@ SIZES = (1, 100)
 WARM_UP = 200
 COMPARED = 500
 SECONDS = 60.0
-Read = Callable[[Sequence[str]], Any]
+PREPARED = 200  # questions of a throughput, asked again and again
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,9 @@ def _run(options: argparse.Namespace, url: str, folder: Path, feast: Path | None
     _write(values, users)
     with ExitStack() as stack:
         raytide = stack.enter_context(_raytide(url, values))
-        readers = {"raytide": _own(raytide), "raytide, Feast's protocol": _feasts(raytide)}
+        readers: dict[str, Reader] = {"raytide": Own(raytide), "raytide, Feast's protocol": Feasts(raytide)}
         if feast is not None:
-            readers["feast 0.67.0"] = _feasts(stack.enter_context(_feast(feast, folder, url, values)))
+            readers["feast 0.67.0"] = Feasts(stack.enter_context(_feast(feast, folder, url, values)))
         _compare(readers, users)
         return [_measure(name, read, users, size, options) for size in SIZES for name, read in readers.items()]
 
@@ -129,34 +131,65 @@ def _feast(python: Path, folder: Path, url: str, values: Path) -> Iterator[str]:
         yield f"127.0.0.1:{port}"
 
 
-def _own(address: str) -> Read:
-    stub = features_pb2_grpc.FeatureServiceStub(grpc.insecure_channel(address))
+class Reader(ABC):
+    """One way to read. A throughput counts answers without looking into them, or it would be the client's."""
 
-    def read(users: Sequence[str]) -> list[list[float]]:
-        request = features_pb2.GetOnlineFeaturesRequest(features=FEATURES, entity_ids=users)
-        return [list(vector.values) for vector in stub.GetOnlineFeatures(request, timeout=SECONDS).vectors]
+    def __init__(self, address: str, method: str) -> None:
+        self._call: Any = grpc.insecure_channel(address).unary_unary(method)
 
-    return read
+    @abstractmethod
+    def question(self, users: Sequence[str]) -> bytes:
+        """Return a request for all features of some users."""
+
+    @abstractmethod
+    def values(self, answer: bytes) -> list[list[float]]:
+        """Return the values in an answer, by feature."""
+
+    def send(self, question: bytes) -> bytes:
+        """Ask, and return the answer."""
+        answer: bytes = self._call(question, timeout=SECONDS)
+        return answer
+
+    def __call__(self, users: Sequence[str]) -> list[list[float]]:
+        """Return the values of some users, by feature."""
+        return self.values(self.send(self.question(users)))
 
 
-def _feasts(address: str) -> Read:
-    call = grpc.insecure_channel(address).unary_unary(
-        "/GrpcFeatureServer/GetOnlineFeatures",  # the service of Feast's server in Python
-        request_serializer=serving_pb2.GetOnlineFeaturesRequest.SerializeToString,
-        response_deserializer=serving_pb2.GetOnlineFeaturesResponse.FromString,
-    )
-    names = serving_pb2.FeatureList(val=[f"stats:{name}" for name in FEATURES])
+class Own(Reader):
+    """Raytide's own protocol."""
 
-    def read(users: Sequence[str]) -> list[list[float]]:
+    def __init__(self, address: str) -> None:
+        super().__init__(address, "/featurestore.v1.FeatureService/GetOnlineFeatures")
+
+    def question(self, users: Sequence[str]) -> bytes:
+        """See Reader."""
+        return features_pb2.GetOnlineFeaturesRequest(features=FEATURES, entity_ids=users).SerializeToString()
+
+    def values(self, answer: bytes) -> list[list[float]]:
+        """See Reader."""
+        return [list(vector.values) for vector in features_pb2.GetOnlineFeaturesResponse.FromString(answer).vectors]
+
+
+class Feasts(Reader):
+    """Feast's protocol."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address, "/GrpcFeatureServer/GetOnlineFeatures")  # the service of Feast's server in Python
+        self._names = serving_pb2.FeatureList(val=[f"stats:{name}" for name in FEATURES])
+
+    def question(self, users: Sequence[str]) -> bytes:
+        """See Reader."""
         ids = value_pb2.RepeatedValue(val=[value_pb2.Value(string_val=user) for user in users])
-        answer = call(serving_pb2.GetOnlineFeaturesRequest(features=names, entities={"user_id": ids}), timeout=SECONDS)
-        found = dict(zip(answer.metadata.feature_names.val, answer.results, strict=True))
+        return serving_pb2.GetOnlineFeaturesRequest(features=self._names, entities={"user_id": ids}).SerializeToString()
+
+    def values(self, answer: bytes) -> list[list[float]]:
+        """See Reader."""
+        parsed = serving_pb2.GetOnlineFeaturesResponse.FromString(answer)
+        found = dict(zip(parsed.metadata.feature_names.val, parsed.results, strict=True))
         return [[value.double_val for value in found[name].values] for name in FEATURES]
 
-    return read
 
-
-def _compare(readers: dict[str, Read], users: Sequence[str]) -> None:
+def _compare(readers: dict[str, Reader], users: Sequence[str]) -> None:
     """Raise RuntimeError when two readers differ in a value."""
     some = users[:COMPARED]
     (first, expected), *others = [(name, read(some)) for name, read in readers.items()]
@@ -166,7 +199,7 @@ def _compare(readers: dict[str, Read], users: Sequence[str]) -> None:
     print(f"{len(some) * len(FEATURES):,} values of each of {len(readers)} readers compared, 0 differ", file=sys.stderr)
 
 
-def _measure(name: str, read: Read, users: Sequence[str], size: int, options: argparse.Namespace) -> Result:
+def _measure(name: str, read: Reader, users: Sequence[str], size: int, options: argparse.Namespace) -> Result:
     questions = _questions(users, size)
     for _ in range(WARM_UP):
         read(next(questions))
@@ -187,14 +220,15 @@ def _questions(users: Sequence[str], size: int) -> Iterator[list[str]]:
         yield [users[n] for n in numbers.integers(len(users), size=size)]
 
 
-def _rate(read: Read, users: Sequence[str], size: int, options: argparse.Namespace) -> float:
+def _rate(reader: Reader, users: Sequence[str], size: int, options: argparse.Namespace) -> float:
     counts: list[int] = []
+    questions = [reader.question(asked) for asked in itertools.islice(_questions(users, size), PREPARED)]
     end = time.monotonic() + options.seconds
 
     def ask() -> None:
-        questions, count = _questions(users, size), 0
+        count = 0
         while time.monotonic() < end:
-            read(next(questions))
+            reader.send(questions[count % PREPARED])
             count += 1
         counts.append(count)
 
