@@ -24,7 +24,7 @@ import yaml
 from cluster.stack import jars
 from cluster.stack.process import free_port
 from raytide.client import RaytideClient
-from tests.fault.world import ROOT, World, eventually
+from tests.fault.world import ROOT, Stuck, World, eventually
 from tests.nodes.rig import COMMAND_SECONDS, Node, Rig
 
 #: Fewer slots for files than the nodes have processors, so that only the cap keeps their tasks from all running at once.
@@ -62,7 +62,11 @@ class Launched(World):
 
     def joined(self, count: int) -> None:
         """Return when so many nodes live."""
-        eventually(lambda: len(self.living()) == count, f"{count} nodes live", JOIN_SECONDS, 1.0)
+        try:
+            eventually(lambda: len(self.living()) == count, f"{count} nodes live", JOIN_SECONDS, 1.0)
+        except Stuck as stuck:
+            said = self.rig.ssh(self.head_node, "tail -n 60 /tmp/ray/session_latest/logs/monitor.*", check=False)
+            raise Stuck(f"{stuck}; Ray's launcher on the head said:\n{said}") from None
 
     def take_down(self) -> None:
         """Run `ray down`, and stop the workers, which that leaves."""
