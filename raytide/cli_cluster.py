@@ -12,7 +12,17 @@ from raytide.cli_output import output
 
 app = typer.Typer(name="cluster", help="A cluster that `ray up` made on your own machines.", no_args_is_help=True)
 
+BootstrapFile = Annotated[Path, typer.Argument(help="The file that `ray up` left on the head.")]
 ClusterFile = Annotated[Path, typer.Argument(help="The file that was given to `ray up`.")]
+
+
+@app.command("add-workers")
+def add_workers(file: BootstrapFile = Path("~/ray_bootstrap_config.yaml")) -> None:
+    """On the head, after `ray up --no-restart`: let Ray's launcher know of workers that were added to the file."""
+    from actors.launcher import add_workers  # noqa: PLC0415 - Ray, which `stop-workers` does not need
+
+    for address in add_workers(file.expanduser()):
+        output.print(f"{address}: known", highlight=False)
 
 
 @app.command("stop-workers")

@@ -168,6 +168,7 @@ class Scenario:
         world.workers.append(world.rig.add("worker3"))
         with self._traffic() as traffic:
             world.launch("--no-restart")
+            world.raytide("cluster", "add-workers")
             world.joined(1 + len(world.workers))
             self._evenly()
             traffic.finish()

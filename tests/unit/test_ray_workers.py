@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -35,8 +36,30 @@ def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return said
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Ray leaves the file that it read open
+def test_workers_that_were_added_are_known_to_the_launcher_beside_those_that_run(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = tmp_path / "state"
+    monkeypatch.setattr("ray.autoscaler._private.local.node_provider.get_state_path", lambda _: str(known))
+    monkeypatch.setattr("ray.autoscaler._private.local.node_provider.get_lock_path", lambda _: str(tmp_path / "lock"))
+    file.write_text(f"cluster_name: raytide\n{FILE}")
+    for _ in range(2):
+        assert CliRunner().invoke(app, ["add-workers", str(file)]).output.splitlines() == [
+            "192.0.2.2: known",
+            "192.0.2.3: known",
+        ]
+    states = json.loads(known.read_text())
+    states["192.0.2.2"]["state"] = "running"
+    known.write_text(json.dumps(states))
+    file.write_text(f"cluster_name: raytide\n{FILE}".replace("192.0.2.3]", "192.0.2.3, 192.0.2.4]"))
+    assert CliRunner().invoke(app, ["add-workers", str(file)]).exit_code == 0
+    found = {address: one["state"] for address, one in json.loads(known.read_text()).items()}
+    assert found == {"192.0.2.1": "terminated", "192.0.2.2": "running", "192.0.2.3": "terminated", "192.0.2.4": "terminated"}
+
+
 def test_workers_are_stopped_each_and_one_that_cannot_be_is_named(file: Path, ssh: Path) -> None:
-    done = CliRunner().invoke(app, [str(file)])
+    done = CliRunner().invoke(app, ["stop-workers", str(file)])
     assert done.exit_code == 1
     assert done.output == "192.0.2.2: stopped\n192.0.2.3: exit 255: no route\n"
     lines = sorted(ssh.read_text().splitlines())
@@ -48,7 +71,7 @@ def test_workers_are_stopped_each_and_one_that_cannot_be_is_named(file: Path, ss
 def test_a_cluster_without_workers_is_said(tmp_path: Path) -> None:
     file = tmp_path / "f.yaml"
     file.write_text("provider: {type: local, worker_ips: []}\nauth: {ssh_user: ray}\n")
-    done = CliRunner().invoke(app, [str(file)])
+    done = CliRunner().invoke(app, ["stop-workers", str(file)])
     assert (done.exit_code, done.output.strip().endswith("names no workers")) == (0, True)
 
 
