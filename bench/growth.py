@@ -31,7 +31,7 @@ from rich.table import Table
 from bench import environment
 from bench.check import check
 from bench.drains import Job, backlog, servers
-from bench.measure import family, process_name, settle, watching
+from bench.measure import QUIET_SHARE, family, process_name, settle, watching
 from bench.raytide_drain import START_SECONDS, all_done, all_run, last_commit, running_app
 from cluster.stack import manager
 from cluster.stack.manager import StackStatus
@@ -40,6 +40,7 @@ from tests.nodes import tools
 
 PARTITIONS, ENTITIES, IDLE_SECONDS = (1, 2, 4, 8, 16, 64), 100_000, 20.0
 NODES_SECONDS = 3_000.0
+IDLE_SHARE = 0.03  # of a core, what a partition without events uses
 MB = 1e6
 PARTITION, SUPERVISOR = "Partition", "Supervisor"  # as Ray titles their processes
 SHOWN = (PARTITION, "Writer", "valkey-server", "java")
@@ -131,7 +132,7 @@ def grown(job: Job, start: Callable[[Job], AbstractContextManager[Started]]) -> 
         with start(job) as app:
             all_run(app.client, job.partitions)
             took = time.monotonic() - began
-            settle(app.processes, START_SECONDS)
+            settle(app.processes, START_SECONDS, QUIET_SHARE + IDLE_SHARE * job.partitions)
             memory = _unique(app.processes())
             with watching(app.processes) as idle:
                 time.sleep(IDLE_SECONDS)  # the time over which it is measured

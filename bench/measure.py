@@ -39,13 +39,13 @@ def family(pid: int) -> list[psutil.Process]:
     return []
 
 
-def settle(processes: Callable[[], Iterable[psutil.Process]], seconds: float) -> None:
-    """Return when `processes()` have done next to nothing for some seconds; raise TimeoutError when they never do."""
+def settle(processes: Callable[[], Iterable[psutil.Process]], seconds: float, share: float = QUIET_SHARE) -> None:
+    """Return when `processes()` have used less than `share` of a core for some seconds; raise TimeoutError when they never do."""
     deadline, before = time.monotonic() + seconds, _cpu(processes())
     while True:
         time.sleep(QUIET_SECONDS)  # the time over which it is measured
         now = _cpu(processes())
-        if now - before < QUIET_SHARE * QUIET_SECONDS:
+        if now - before < share * QUIET_SECONDS:
             return
         if time.monotonic() > deadline:
             raise TimeoutError(f"what was started still works after {seconds:.0f} s")
