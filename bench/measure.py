@@ -40,7 +40,7 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def settle(processes: Callable[[], Iterable[psutil.Process]], seconds: float, share: float = QUIET_SHARE) -> None:
-    """Return when `processes()` have used less than `share` of a core for some seconds; raise TimeoutError when they never do."""
+    """Return when `processes()` have used less than `share` of a core for some seconds; raise TimeoutError if they never do."""
     deadline, before = time.monotonic() + seconds, _cpu(processes())
     while True:
         time.sleep(QUIET_SECONDS)  # the time over which it is measured
