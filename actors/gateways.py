@@ -22,17 +22,25 @@ def expected(name: str, processes: int) -> list[str]:
 
 def reports(names: Iterable[str], seconds: float) -> tuple[GatewayReport, ...]:
     """Ask all of them, and return what they said within `seconds`; one that does not answer is AWAY."""
+    said = ask(names, "address", seconds)
+    return tuple(
+        GatewayReport(name, note=str(found)) if isinstance(found, RetryLater) else GatewayReport(name, "RUNNING", str(found))
+        for name, found in said.items()
+    )
+
+
+def ask(names: Iterable[str], method: str, seconds: float) -> dict[str, Any]:
+    """Ask all of them at once, and return by name what they said within `seconds` together, or the RetryLater instead."""
     deadline = time.monotonic() + seconds
     remotes = {name: handles.Remote(name) for name in names}
-    asked = {name: handles.quietly(partial(remote.start, "address"), None) for name, remote in remotes.items()}
-    return tuple(_report(name, ref, deadline) for name, ref in asked.items())
+    asked = {name: handles.quietly(partial(remote.start, method), None) for name, remote in remotes.items()}
+    return {name: _answer(name, ref, deadline) for name, ref in asked.items()}
 
 
-def _report(name: str, ref: Any, deadline: float) -> GatewayReport:
+def _answer(name: str, ref: Any, deadline: float) -> Any:
     if ref is None:
-        return GatewayReport(name, note="it does not run")
+        return RetryLater("it does not run")
     try:
-        address = handles.value(ref, name, max(0.0, deadline - time.monotonic()))
+        return handles.value(ref, name, max(0.0, deadline - time.monotonic()))
     except RetryLater as error:
-        return GatewayReport(name, note=str(error))
-    return GatewayReport(name, "RUNNING", str(address))
+        return error

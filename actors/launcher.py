@@ -8,6 +8,7 @@ from ray.autoscaler._private.local.node_provider import LocalNodeProvider
 
 from cluster import ray_workers
 from cluster.config_file import read_yaml
+from cluster.errors import Misconfigured
 
 
 def add_workers(file: Path) -> tuple[str, ...]:
@@ -19,5 +20,7 @@ def add_workers(file: Path) -> tuple[str, ...]:
     """
     addresses = ray_workers.read(file).addresses
     content = read_yaml(file)
+    if not content.get("cluster_name"):
+        raise Misconfigured(f"{file}: cluster_name is missing, without which `ray up` does not work either: set it")
     LocalNodeProvider(content["provider"], content["cluster_name"])  # writes the list, under the lock of Ray's own
     return addresses

@@ -27,13 +27,13 @@ RETRY_SECONDS = 5.0
 class ReadingGateway:
     """Serves as soon as it can: a file that it needs may come to its node later than the node to the cluster."""
 
-    def __init__(self, app: App, name: str, node_address: str) -> None:
+    def __init__(self, app: App, name: str, here: str, whole: str) -> None:
+        """Serve at the node's address `here`, and name the address `whole` to those who ask for more than reads."""
         set_up_logs(app.config.telemetry, actor=name)
         self._name, self._log = name, structlog.get_logger()
-        self._config, metrics = on_node(app.config.gateway, node_address), RayMetrics()
+        self._config, metrics = on_node(app.config.gateway, here), RayMetrics()
         self._reads = FeatureReads(app, metrics)
-        instead = f"{app.config.gateway.host}:{app.config.gateway.port}"
-        self._services = reading_services(self._reads, instead, metrics)
+        self._services = reading_services(self._reads, whole, metrics)
         self._server: GatewayServer | None = None
         self._note, self._stop = "it starts", threading.Event()
         threading.Thread(target=self._serve, name="serve", daemon=True).start()
@@ -86,13 +86,16 @@ class ReadingGateways:
 
     def look(self) -> None:
         """Start those that are missing, and end those whose node is gone."""
-        nodes, names = handles.nodes(), handles.names()
+        nodes, names, here = handles.nodes(), handles.names(), handles.node_id()
         living = {handles.short(node.node_id) for node in nodes}
         for name in names:
             if name.startswith(handles.GATEWAY) and handles.node_of(name) not in living:
                 handles.kill(name)
-        for node in placement.reading(nodes, handles.node_id()):
+        # The node's address, as `gateway.host` may be loopback, which means another gateway on each node.
+        whole = next((f"{node.address}:{self._app.config.gateway.port}" for node in nodes if node.node_id == here), "")
+        for node in placement.reading(nodes, here):
             name = handles.gateway_name(handles.short(node.node_id), 1)
             if name not in names:
                 there = {placement.NODE_ID: node.node_id}
-                handles.ensure(ReadingGateway, name, self._app, name, node.address, max_concurrency=8, label_selector=there)
+                told = (self._app, name, node.address, whole)
+                handles.ensure(ReadingGateway, name, *told, max_concurrency=8, label_selector=there)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 
-from actors import handles
+from actors import gateways, handles
 from actors.definitions import InForce
 from cluster.app import App
+from cluster.errors import RetryLater
 from cluster.ingest.stream import Progress, State
 from cluster.registry.catalog import Catalog
 
@@ -52,9 +53,6 @@ class Switching:
 
     def _gateways_behind(self) -> list[str]:
         version = self.catalog().version
-        return [name for name in handles.names() if name.startswith(handles.GATEWAY) and _version_of(name) < version]
-
-
-def _version_of(gateway: str) -> int:
-    ask: Callable[[], int] = partial(handles.Remote(gateway, ANSWER_SECONDS).call, "registry_version")
-    return handles.quietly(ask, 0)
+        names = [name for name in handles.names() if name.startswith(handles.GATEWAY)]
+        said = gateways.ask(names, "registry_version", ANSWER_SECONDS)
+        return [name for name, found in said.items() if isinstance(found, RetryLater) or found < version]

@@ -1,7 +1,7 @@
 """Imports what an actor may need, in a worker that has nothing to do yet (actors/spare.py); cluster/ray_head.py names it.
 
 Thousands of objects are made for good, so Python's collector finds nothing among them however often it looks: it rests
-meanwhile, a sixth of the time, and does not look at them later either.
+meanwhile, and does not look at them later either.
 """
 
 import gc

@@ -12,6 +12,7 @@ from typing import IO, Protocol
 import psutil
 
 from bench.measure import Usage, family, watching
+from cluster.stack.manager import StackStatus
 
 BENCH = Path(__file__).parent
 
@@ -28,6 +29,21 @@ class Job:
     bench_python: Path
     servers: tuple[int, ...]  # process ids of Kafka and Valkey
     partitions: int = 2
+
+
+def job_on(stack: StackStatus, name: str, events: int, folder: Path, bench_python: Path) -> Job:
+    """Return a job with a topic of two partitions and a folder of its own below `folder`."""
+    run = folder / name
+    run.mkdir()
+    return Job(
+        topic=f"bench.{name}",
+        events=events,
+        bootstrap=str(stack.bootstrap_servers),
+        redis_url=str(stack.redis_url),
+        folder=run,
+        bench_python=bench_python,
+        servers=tuple(service.pid for service in stack.services),
+    )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -30,11 +30,10 @@ from rich.table import Table
 
 from bench import environment
 from bench.check import check
-from bench.drains import Job, backlog, servers
+from bench.drains import Job, backlog, job_on, servers
 from bench.measure import QUIET_SHARE, family, process_name, settle, watching
 from bench.raytide_drain import START_SECONDS, all_done, all_run, last_commit, running_app
 from cluster.stack import manager
-from cluster.stack.manager import StackStatus
 from raytide.client import RaytideClient
 from tests.nodes import tools
 
@@ -88,7 +87,11 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="growth-", dir=state))
     try:
         stack = manager.up(folder, brokers=1, kafka_port=0, redis_port=0)
-        found = [grown(_job(count, options.events, stack, folder, python), _here) for count in options.partitions]
+        jobs = [
+            replace(job_on(stack, f"growth-{count}", options.events, folder, python), partitions=count)
+            for count in options.partitions
+        ]
+        found = [grown(job, _here) for job in jobs]
     finally:
         manager.down(folder)
         shutil.rmtree(folder)
@@ -106,21 +109,6 @@ def on_nodes(python: Path, events: int, partitions: Sequence[int]) -> None:
 def _here(job: Job) -> Iterator[Started]:
     with running_app(job) as (client, head):
         yield Started(client, partial(family, head), job.folder / ".raytide" / "features.duckdb")
-
-
-def _job(partitions: int, events: int, stack: StackStatus, folder: Path, python: Path) -> Job:
-    run = folder / str(partitions)
-    run.mkdir()
-    return Job(
-        topic=f"bench.growth-{partitions}",
-        events=events,
-        bootstrap=str(stack.bootstrap_servers),
-        redis_url=str(stack.redis_url),
-        folder=run,
-        bench_python=python,
-        servers=tuple(service.pid for service in stack.services),
-        partitions=partitions,
-    )
 
 
 def grown(job: Job, start: Callable[[Job], AbstractContextManager[Started]]) -> Grown:

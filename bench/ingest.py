@@ -28,7 +28,7 @@ from rich.table import Table
 
 from bench import environment
 from bench.check import check
-from bench.drains import Drained, Job, backlog, drain_with_plain_loop
+from bench.drains import Drained, backlog, drain_with_plain_loop, job_on
 from bench.raytide_drain import drain_with_raytide
 from cluster.stack import manager
 from cluster.stack.manager import StackStatus
@@ -106,7 +106,7 @@ def _round(round_: int, options: argparse.Namespace, stack: StackStatus, folder:
     for keys, entities in KEY_SETS.items():
         totals = set()
         for system in systems if round_ % 2 == 0 else reversed(systems):
-            job = _job(f"{system}-{entities}-{round_}".replace(" ", "-"), options.events, stack, folder, python)
+            job = job_on(stack, f"{system}-{entities}-{round_}".replace(" ", "-"), options.events, folder, python)
             with redis.Redis.from_url(job.redis_url) as server:
                 server.flushall()
             with backlog(job, entities) as release:
@@ -119,20 +119,6 @@ def _round(round_: int, options: argparse.Namespace, stack: StackStatus, folder:
             yield result
         if len(totals) > 1:
             raise AssertionError(f"the drains of {keys} stored different values: {totals}")
-
-
-def _job(name: str, events: int, stack: StackStatus, folder: Path, python: Path) -> Job:
-    run = folder / name
-    run.mkdir()
-    return Job(
-        topic=f"bench.{name}",
-        events=events,
-        bootstrap=str(stack.bootstrap_servers),
-        redis_url=str(stack.redis_url),
-        folder=run,
-        bench_python=python,
-        servers=tuple(service.pid for service in stack.services),
-    )
 
 
 def _report(results: Sequence[Result]) -> dict[str, Any]:

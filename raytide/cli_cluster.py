@@ -19,9 +19,9 @@ ClusterFile = Annotated[Path, typer.Argument(help="The file that was given to `r
 @app.command("add-workers")
 def add_workers(file: BootstrapFile = Path("~/ray_bootstrap_config.yaml")) -> None:
     """On the head, after `ray up --no-restart`: let Ray's launcher know of workers that were added to the file."""
-    from actors.launcher import add_workers  # noqa: PLC0415 - Ray, which `stop-workers` does not need
+    from actors import launcher  # noqa: PLC0415 - Ray, which `stop-workers` does not need
 
-    for address in add_workers(file.expanduser()):
+    for address in launcher.add_workers(file.expanduser()):
         output.print(f"{address}: known", highlight=False)
 
 

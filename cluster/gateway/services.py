@@ -60,7 +60,7 @@ def every_service(backend: Backend, metrics: Metrics = NO_METRICS) -> Services:
 
 
 def reading_services(backend: ReadingBackend, instead: str, metrics: Metrics = NO_METRICS) -> Services:
-    """Return reads of features; other calls are refused, and told of the address `instead`."""
+    """Return reads of features; other calls are refused, and told of the one on `instead`."""
 
     def add(config: GatewayConfig, server: grpc.Server, patience: Patience) -> Sequence[str]:
         _add_reads(config, server, patience, backend, metrics)
@@ -86,8 +86,8 @@ class _Elsewhere(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Return a handler that refuses, for a method of ours."""
-        _, service, _ = handler_call_details.method.split("/")
+        service = handler_call_details.method.removeprefix("/").rpartition("/")[0]
         return grpc.stream_stream_rpc_method_handler(self._refuse) if service in OTHERS else None
 
     def _refuse(self, _requests: Iterator[Any], _context: grpc.ServicerContext) -> Iterator[Any]:
-        raise Refused(f"the gateway of this node only reads features: call the one of `raytide up`, at {self._instead}")
+        raise Refused(f"the gateway of this node only reads features: call the one of `raytide up`, on {self._instead}")

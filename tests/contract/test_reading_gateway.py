@@ -41,11 +41,19 @@ def test_it_answers_our_clients_and_feasts(address: str) -> None:
 
 
 def test_everything_else_is_refused_with_the_address_of_the_whole_one(address: str) -> None:
-    says = f"only reads features: call the one of `raytide up`, at {WHOLE}"
+    says = f"only reads features: call the one of `raytide up`, on {WHOLE}"
     with RaytideClient(address) as client:
         for call in (client.status, lambda: client.sql("SELECT 1"), lambda: list(client.rebuild_online())):
             with pytest.raises(Refused, match=says):
                 call()
+
+
+def test_a_method_that_nobody_has_does_not_exist(address: str) -> None:
+    with grpc.insecure_channel(address) as channel:
+        for method in ("/nobody.Service/Method", "/odd", "/a/b/c"):
+            with pytest.raises(grpc.RpcError) as caught:
+                channel.unary_unary(method)(b"", timeout=20)
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED, method
 
 
 def test_health_and_reflection_name_what_is_there(address: str) -> None:

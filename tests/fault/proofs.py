@@ -40,9 +40,8 @@ Made by `make fault` (`python -m tests.fault --publish`); not written by hand. E
 stream of 2,000 events a second with bad, late, doubled and disordered ones, and files of 3,000 rows one after another), a
 fault at a moment that the seed decides, recovery, the end of traffic, and then a comparison of everything that was
 acknowledged with everything that is stored, by code that shares nothing with the path (`tests/fault/judge.py`). A number is
-the rounds in which a column held; all of them must. Cells of twenty rounds without an aim are played two at a time, those of
-five rounds or fewer (but `node:lost`) three at a time, in worlds of their own. `python -m tests.fault CELL --seed S --rounds 1`
-plays one round again.
+the rounds in which a column held; all of them must. Cells of five rounds or fewer (but `node:lost`) are played three at a time,
+in worlds of their own, all others alone. `python -m tests.fault CELL --seed S --rounds 1` plays one round again.
 
 """
 

@@ -26,7 +26,7 @@ def look(gateways: ReadingGateways, nodes: list[Node], names: list[str], monkeyp
     said: list[str] = []
 
     def ensure(_: object, name: str, *args: object, label_selector: dict[str, str], **_others: object) -> None:
-        said.append(f"{name} at {args[-1]} on {label_selector[NODE_ID][:1]}")
+        said.append(f"{name} at {args[-2]} on {label_selector[NODE_ID][:1]}, the whole one on {args[-1]}")
 
     monkeypatch.setattr(handles, "nodes", lambda: nodes)
     monkeypatch.setattr(handles, "names", lambda: names)
@@ -38,7 +38,9 @@ def look(gateways: ReadingGateways, nodes: list[Node], names: list[str], monkeyp
 
 def test_one_is_started_where_the_label_is(gateways: ReadingGateways, monkeypatch: pytest.MonkeyPatch) -> None:
     there = [HEAD, PLAIN, LABELLED]
-    assert look(gateways, there, [WHOLE, "writer"], monkeypatch) == [f"{READER} at 192.0.2.2 on c"]
+    assert look(gateways, there, [WHOLE, "writer"], monkeypatch) == [
+        f"{READER} at 192.0.2.2 on c, the whole one on 192.0.2.0:50051"
+    ]
     assert look(gateways, there, [WHOLE, READER, "writer"], monkeypatch) == []
 
 
