@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -51,8 +51,9 @@ def test_everything_else_is_refused_with_the_address_of_the_whole_one(address: s
 def test_a_method_that_nobody_has_does_not_exist(address: str) -> None:
     with grpc.insecure_channel(address) as channel:
         for method in ("/nobody.Service/Method", "/odd", "/a/b/c"):
+            call: Any = channel.unary_unary(method)
             with pytest.raises(grpc.RpcError) as caught:
-                channel.unary_unary(method)(b"", timeout=20)
+                call(b"", timeout=20)
             assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED, method
 
 
