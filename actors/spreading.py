@@ -18,6 +18,7 @@ from cluster.ingest.stream import Progress, State
 
 DRAIN_SECONDS = 2.0
 GONE_SECONDS = 2.0
+STARTING_ON_A_NODE = 8
 #: What a move does not change: a halted partition stays with the person who looks at it.
 MOVABLE = {State.RUNNING, State.PAUSED}
 #: While one is in these, Ray is still placing it.
@@ -37,6 +38,11 @@ class Spreading:
         """Learn which nodes there are; say whether they are the same as at the last look."""
         before, self._nodes = self._nodes, tuple(sorted(node.node_id for node in handles.nodes()))
         return before == self._nodes
+
+    def may_start(self, progress: Mapping[Key, Progress]) -> bool:
+        """Say whether one more may be made now: a whole topic at once would keep all else from starting, the gateway too."""
+        starting = sum(p.state in UNSETTLED for p in progress.values())
+        return starting < STARTING_ON_A_NODE * max(1, len(self._nodes))
 
     def strategy(self, progress: Mapping[Key, Progress]) -> tuple[str, NodeAffinitySchedulingStrategy]:
         """Return the node for a partition that is to be made, and how Ray is told; any other does when that is lost."""

@@ -181,9 +181,13 @@ class Supervisor:
         self._counts = {topic: count for topic, count in self._counts.items() if topic in topics}
 
     def _ensure(self, source: StreamSource, count: int) -> None:
+        """Make the actors that are missing, a few at a time: each start takes a processor for seconds."""
+        running = handles.names()
         for partition in range(count):
-            if (source.topic, partition) not in self._progress:
-                name = handles.partition_name(source.topic, partition)
+            name = handles.partition_name(source.topic, partition)
+            if (source.topic, partition) not in self._progress and (
+                name in running or self._spreading.may_start(self._progress)
+            ):
                 node, strategy = self._spreading.strategy(self._progress)
                 handles.ensure(Partition, name, self._app, source, partition, max_concurrency=4, scheduling_strategy=strategy)
                 self._progress[source.topic, partition] = Progress(node=node)

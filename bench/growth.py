@@ -41,6 +41,7 @@ PARTITIONS, ENTITIES, IDLE_SECONDS = (1, 2, 4, 8, 16, 64), 100_000, 20.0
 NODES_SECONDS = 3_000.0
 IDLE_SHARE = 0.03  # of a core, what a partition without events uses
 MB = 1e6
+WIDTH = 150  # of the table where there is no terminal
 PARTITION, SUPERVISOR = "Partition", "Supervisor"  # as Ray titles their processes
 SHOWN = (PARTITION, "Writer", "valkey-server", "java")
 say = Console(stderr=True)
@@ -166,7 +167,7 @@ def show(found: Sequence[Grown], *, as_json: bool = False) -> None:
     for one in found:
         figures = (one.partitions, one.start_s, one.partition_mb, one.app_mb, one.idle_cores, one.idle_supervisor)
         table.add_row(*(f"{x:,}" for x in (*figures, one.events_per_second, one.cpu_us_per_event, *one.cores.values())))
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH).print(table)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from actors import handles
-from actors.spreading import Key, Spreading
+from actors.spreading import STARTING_ON_A_NODE, Key, Spreading
 from cluster.ingest.stream import Progress, State
 from cluster.placement import Node
 
@@ -77,3 +77,12 @@ def test_nodes_are_settled_when_they_are_the_same_twice(calls: FakeCalls) -> Non
     calls.nodes = [A, B, C]
     assert not spreading.look()
     assert spreading.look()
+
+
+def test_only_some_for_each_node_start_at_once(calls: FakeCalls) -> None:
+    spreading = Spreading()
+    spreading.look()
+    most = STARTING_ON_A_NODE * len(calls.nodes)
+    assert spreading.may_start(on(A, most - 1, State.STARTING))
+    assert not spreading.may_start(on(A, most, State.STARTING))
+    assert spreading.may_start(on(A, 10 * most))
