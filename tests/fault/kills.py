@@ -84,5 +84,4 @@ def _recovered(world: World, killed: Killed) -> float:
         seconds = recovery.after_any_commit(world, killed.at)
     if killed.name:
         recovery.replaced(world, killed.name, killed.pid)
-    recovery.healthy(world)
     return seconds

@@ -171,6 +171,7 @@ def play_round(ready: Stage, cell: Cell, seed: int) -> RoundResult:
         with Traffic(ready.world, ready.truth, seed) as traffic:
             result.recovery_s = cell.fault(ready.world, rng, traffic)
             traffic.finish()
+        recovery.healthy(ready.world)
         result.problems = ready.judge.round()
     except Exception as error:  # noqa: BLE001 - one round must not end the matrix
         result.error = f"{type(error).__name__}: {error}"

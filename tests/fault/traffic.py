@@ -27,7 +27,7 @@ FILE_ROWS = 3_000
 BATCH_S = 0.25
 #: A pause between two files, the longer one after the first few of a round; and before a file that was not taken is sent again.
 BETWEEN_FILES_S, BETWEEN_LATER_FILES_S, BETWEEN_TRIES_S = 0.5, 3.0, 0.2
-FIRST_FILES = 3
+FIRST_FILES = 2
 END_SECONDS = 60.0
 #: How long the client goes on at one address. A gateway that starts again may have another.
 SAME_ADDRESS_S = 2.0

@@ -32,6 +32,8 @@ SETTINGS = {
     "RAYTIDE_RAY__NUM_CPUS": "2",
     "RAYTIDE_UPLOADS__PIECE_BYTES": "100000",
     "RAYTIDE_UPLOADS__MIN_FREE_BYTES": "0",
+    # A broker that lives for a minute: compiling its code twice would cost it more than it runs.
+    "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 }
 #: So that a few seconds of traffic are put in order while it flows.
 SOON_IN_ORDER = {"RAYTIDE_OFFLINE_STORE__CLUSTERING_ROWS": "2000", "RAYTIDE_OFFLINE_STORE__CLUSTERING_SHARE": "1"}
