@@ -19,7 +19,10 @@ from cluster.records import Batch, Origin, PartitionStart
 from cluster.registry.catalog import FeatureSpec
 from cluster.serving.asof import Terms
 from cluster.stores.duckdb_status import WriterStatus
+from cluster.stores.duckdb_windows import ENTITIES_ON_A_PAGE, Changes, Page, Since
 from cluster.stores.ports import Definitions, Shipped, Upload, UploadState
+from cluster.verify.newest import ranges
+from cluster.windows.panes import Pane
 
 LONG_SECONDS = 600.0
 _patiently = retry(
@@ -130,6 +133,20 @@ class WriterClient:
     def join(self, asked: pa.Table, specs: Sequence[FeatureSpec], terms: Terms, read_id: str) -> pa.Table:
         """Return features as they were at each row's time; see cluster.serving.asof."""
         return self._writer.call("join", asked, specs, terms, read_id, seconds=LONG_SECONDS)
+
+    def window_changes(self, panes: Sequence[Pane], since: Since, now_us: int, *, whole: bool) -> Changes:
+        """See WindowHistory."""
+        found: Changes = self._writer.call("window_changes", panes, since, now_us, whole, seconds=LONG_SECONDS)
+        return found
+
+    def window_page(self, panes: Sequence[Pane], above: str, up_to: str | None, now_us: int) -> Page:
+        """See WindowHistory."""
+        found: Page = self._writer.call("window_page", panes, above, up_to, now_us, seconds=LONG_SECONDS)
+        return found
+
+    def window_ranges(self, panes: Sequence[Pane]) -> list[tuple[str, str | None]]:
+        """See WindowHistory."""
+        return ranges(self, sorted({name for pane in panes for name in pane.inputs}), ENTITIES_ON_A_PAGE)
 
     def cancel_read(self, read_id: str) -> None:
         """Have a read stopped; raise RetryLater while the writer is away. Does not wait."""

@@ -112,7 +112,8 @@ class AppBackend(FeatureReads):
             admin.close()
 
     def rebuild_online(self) -> Iterator[OnlineReport]:
-        """Ask the supervisor, which rebuilds, and follow it."""
+        """Ask the supervisor, which rebuilds, and follow it; windows are filled again beside that."""
+        self.online.windows.forget()
         # The supervisor is in another process, and asking is how one learns how far it is.
         return ask(self.online, self._online_report, lambda: time.sleep(0.2))
 

@@ -27,12 +27,14 @@ from actors.spare import Spares
 from actors.spreading import Spreading
 from actors.switching import Switching
 from actors.watch import AnswerWatch
+from actors.windows import WindowKeeper
 from cluster.app import App
 from cluster.clock import now_us
 from cluster.errors import RaytideError, RetryLater, Unreachable
 from cluster.ingest.stream import Progress, State
 from cluster.monitoring.lag import Lag
 from cluster.rebuild import Mark, OnlineWatch, Parts
+from cluster.registry.catalog import Catalog
 from cluster.registry.definitions import StreamSource
 from cluster.status import OnlineReport, PartitionReport, unknown_partition
 from cluster.stores.kafka_admin import KafkaAdmin
@@ -67,6 +69,7 @@ class Supervisor:
         self._online = RedisOnlineStore(app.redis_url, app.config.online_store, metrics)
         parts = Parts(WriterClient(), self._online, lambda: self._switching.online_names() or (), _in_flight, self._pause)
         self._watch = OnlineWatch(parts, self._stop.is_set)
+        self._windows = WindowKeeper(self._online.windows, self._known_catalog, self._stop, metrics)
         self._watching = threading.Thread(target=self._watch_online, name="online-watch", daemon=True)
         self._watching.start()
         self._answers = AnswerWatch(_others, app.config.ray.unresponsive_s, self._stop, metrics)
@@ -95,7 +98,8 @@ class Supervisor:
 
     def online(self) -> OnlineReport:
         """Return what is known of the online store."""
-        return self._watch.report
+        report, note = self._watch.report, self._windows.note
+        return replace(report, note="; ".join(part for part in (report.note, note) if part))
 
     def resume(self, topic: str, partition: int, allowed_rejects: int) -> PartitionReport:
         """Let a HALTED partition go on; raise NotFound when there is none, Refused when it is not halted."""
@@ -138,6 +142,9 @@ class Supervisor:
                 self._log.info("online_store", state=str(report.state), note=report.note, entities=report.entities_done)
             self._stop.wait(LOOK_SECONDS)
         self._online.close()
+
+    def _known_catalog(self) -> Catalog | None:
+        return None if self._switching.online_names() is None else self._switching.catalog()
 
     def _pause(self) -> None:
         self._stop.wait(SETTLE_SECONDS)

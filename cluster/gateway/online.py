@@ -17,6 +17,7 @@ from cluster.gateway.names import Names, wanted
 from cluster.monitoring.metrics import NO_METRICS, ONLINE_READ_SECONDS, ONLINE_VALUES, Metrics
 from cluster.registry.catalog import Catalog
 from cluster.serving.online import STATUSES, OnlineAnswer, OnlineFeatureSet
+from cluster.windows.panes import panes_of
 
 #: Lists of names whose meaning is kept; the same few are asked for over and over.
 KEPT_LISTS = 1_000
@@ -41,28 +42,36 @@ class OnlineReads:
         found = known.get(names)
         if found is None:
             with argument("features"):
-                found = OnlineFeatureSet.of(wanted(catalog, names))
+                found = OnlineFeatureSet.of(wanted(catalog, names), panes_of(catalog))
             if len(known) >= KEPT_LISTS:
                 known.clear()
             known[names] = found
         return found, catalog.version
 
     def read(self, features: OnlineFeatureSet, entity_ids: Sequence[str], context: grpc.ServicerContext) -> OnlineAnswer:
-        """Return the newest values in one round trip to Redis; raise AtFault over a bound, Unreachable without Redis.
+        """Return the newest values in one round trip to Redis, and what windows hold in one more.
 
-        Unreachable comes before the caller's deadline does.
+        Raise AtFault over a bound, Unreachable without Redis, before the caller's deadline.
         """
         self._check_bounds(len(entity_ids), len(features.names))
         silence_s = min(self._config.online_timeout_ms / 1000, context.time_remaining() * SHARE_OF_DEADLINE)
         began = time.perf_counter()
         try:
-            stored = self._backend.online.read(entity_ids, features.names, silence_s)
+            answer = self._answer(features, entity_ids, silence_s)
         except RaytideError:
             self._metrics.observe(ONLINE_READ_SECONDS, time.perf_counter() - began, FAILED)
             raise
-        answer = features.judge(stored, now_us())
         self._measure(answer, time.perf_counter() - began)
         return answer
+
+    def _answer(self, features: OnlineFeatureSet, entity_ids: Sequence[str], silence_s: float) -> OnlineAnswer:
+        online = self._backend.online
+        answer = features.judge(online.read(entity_ids, features.stored, silence_s), now_us())
+        if not features.windows.specs:
+            return answer
+        cells = online.windows.read(features.windows.panes, entity_ids, silence_s / 2)
+        at = now_us()
+        return features.with_windows(answer, features.windows.values(cells, at), at)
 
     def _measure(self, answer: OnlineAnswer, took_s: float) -> None:
         self._metrics.observe(ONLINE_READ_SECONDS, took_s, ANSWERED)

@@ -64,6 +64,8 @@ def _online(report: StatusReport) -> Iterator[Trouble]:
         yield Trouble(Weight.WAITS, "online store is REBUILDING", f"{done}; until then a read may miss values")
     elif online.state is not OnlineState.OK:
         yield Trouble(Weight.WAITS, f"online store is {online.state}", online.note or "nobody has looked yet")
+    elif online.note:
+        yield Trouble(Weight.WAITS, "online store is OK, but", online.note)
 
 
 def _partitions(report: StatusReport) -> Iterator[Trouble]:

@@ -89,8 +89,9 @@ class Catalog:
         return [self.features[name] for view in self.views_of(source) for name in view.stored]
 
     def online_names(self, source: str | None = None) -> list[str]:
-        """Return the names of the features kept online, of one source or of all, sorted."""
-        return sorted(f.name for f in self.features.values() if f.online and source in (None, f.source))
+        """Return the names of the features whose newest values are kept online, of one source or of all, sorted."""
+        kept = (f for f in self.features.values() if f.online and not f.aggregation)
+        return sorted(f.name for f in kept if source in (None, f.source))
 
     def describe(self) -> dict[str, Any]:
         """Return the definitions as plain values that JSON can hold, for the registry's table and for comparison."""
@@ -212,7 +213,7 @@ def _features(views: Iterable[FeatureView]) -> dict[str, FeatureSpec]:
                 entity=view.entity.name,
                 join_key=view.entity.join_key,
                 source=view.source.name,
-                online=view.online and not isinstance(item, Aggregation),
+                online=view.online,
                 ttl_us=None if isinstance(item, Aggregation) else ttl_microseconds(view.ttl),
                 field=item if isinstance(item, Field) else None,
                 aggregation=item if isinstance(item, Aggregation) else None,

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cluster.errors import Refused
 from cluster.registry.catalog import FeatureSpec
+from cluster.serving.online_windows import WindowSet
 from cluster.stores.ports import OnlineValues
+from cluster.windows.panes import Pane
 
 #: Longer than any age: the ttl of a view without one.
 _FOR_EVER = np.iinfo(np.int64).max
@@ -49,30 +52,39 @@ class OnlineAnswer:
     ages: NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OnlineFeatureSet:
     """Features that are read together: what the store is asked for, and until when each value counts."""
 
     specs: tuple[FeatureSpec, ...]
     names: list[str]
-    ttl_us: NDArray[np.int64]
+    windows: WindowSet
 
     @classmethod
-    def of(cls, specs: Sequence[FeatureSpec]) -> OnlineFeatureSet:
-        """Return the set for `specs`; raise Refused for a feature that is not kept online."""
+    def of(cls, specs: Sequence[FeatureSpec], panes: Sequence[Pane] = ()) -> OnlineFeatureSet:
+        """Return the set for `specs`; `panes` are those of the definitions. Raise Refused for a feature not kept online."""
         for spec in specs:
             _check_online(spec)
-        ttls = [_FOR_EVER if spec.ttl_us is None else spec.ttl_us for spec in specs]
-        return cls(tuple(specs), [spec.name for spec in specs], np.array(ttls, np.int64).reshape(-1, 1))
+        return cls(tuple(specs), [spec.name for spec in specs], WindowSet.of(specs, panes))
+
+    @cached_property
+    def stored(self) -> list[str]:
+        """Return the features of which the newest value is asked for: all but windows."""
+        return [spec.name for spec in self.specs if not spec.aggregation]
+
+    @cached_property
+    def _ttl_us(self) -> NDArray[np.int64]:
+        ttls = [_FOR_EVER if spec.ttl_us is None else spec.ttl_us for spec in self.specs if not spec.aggregation]
+        return np.array(ttls, np.int64).reshape(-1, 1)
 
     def judge(self, stored: OnlineValues, now_us: int) -> OnlineAnswer:
-        """Say what `stored`, read for these features, means at `now_us`.
+        """Say what `stored`, read for the features of `stored`, means at `now_us`.
 
         A value expires when it is older than its view's ttl, not at it.
         """
         ages = np.maximum(now_us - stored.event_timestamps, 0)
         ages[~stored.found] = 0
-        expired = ages > self.ttl_us
+        expired = ages > self._ttl_us
         statuses = np.full(stored.found.shape, _PRESENT, np.uint8)
         statuses[stored.null] = _NULL
         # An expired null is expired: what it said then is as unknown now as any other value.
@@ -80,13 +92,21 @@ class OnlineFeatureSet:
         statuses[~stored.found] = _NOT_FOUND
         return OnlineAnswer(np.where(expired, np.nan, stored.values), statuses, stored.event_timestamps, ages)
 
+    def with_windows(self, answer: OnlineAnswer, values: NDArray[np.float64], now_us: int) -> OnlineAnswer:
+        """Put the windows' values, which are of now, where they were asked for among the others."""
+        statuses = np.where(np.isnan(values), _NULL, _PRESENT).astype(np.uint8)
+        times = np.full(values.shape, now_us, np.int64)
+        is_window = np.array([bool(spec.aggregation) for spec in self.specs])
+        order = np.argsort(np.argsort(is_window, kind="stable"), kind="stable")
+        return OnlineAnswer(
+            np.concatenate([answer.values, values])[order],
+            np.concatenate([answer.statuses, statuses])[order],
+            np.concatenate([answer.event_timestamps, times])[order],
+            np.concatenate([answer.ages, np.zeros(values.shape, np.int64)])[order],
+        )
+
 
 def _check_online(spec: FeatureSpec) -> None:
-    if spec.aggregation:
-        raise Refused(
-            f"feature '{spec.name}' of view '{spec.view}' is an aggregation, and those are computed from history only: "
-            "read it with `raytide get-historical`, and leave it out of services that are read online",
-        )
     if not spec.online:
         raise Refused(
             f"feature '{spec.name}' of view '{spec.view}' is not kept online: set online=True in feature view '{spec.view}' "

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from cluster.stores.memory_windows import MemoryWindowStore
 from cluster.stores.ports import OnlineValues
 
 
@@ -26,6 +27,7 @@ class MemoryOnlineStore:
         self._stored: dict[str, dict[str, _Stored]] = {}
         self._marker: str | None = None
         self._lock = Lock()
+        self.windows = MemoryWindowStore()
 
     def write(self, rows: pa.Table) -> int:
         """Let rows replace what is stored unless that is newer, one after the other."""

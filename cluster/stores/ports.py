@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from cluster.ingest.backfills import Backfill, BackfillState, Changes, PartKey
 from cluster.ingest.resets import Reset
 from cluster.records import Batch, Origin, PartitionStart, Records
+
+if TYPE_CHECKING:  # panes are made of aggregations, whose package needs this one
+    from cluster.windows.panes import Pane
 
 
 class RecordSource(Protocol):
@@ -101,8 +104,79 @@ class OnlineValues:
     created_at: NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
+class WindowState:
+    """What the cells of windows hold: the ledger up to `row` (None: nobody knows), of that the events up to `until_us`.
+
+    `panes` are the names of those that can be read.
+    """
+
+    row: int | None
+    until_us: int
+    panes: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PaneCells:
+    """Some cells of a pane: entity, number and bytes of each; no bytes stand for a cell of which nothing is left."""
+
+    pane: Pane
+    entities: Sequence[str]
+    numbers: Sequence[int]
+    cells: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class CellsRead:
+    """Numbers and bytes of an entity's cells, `[pane][entity]`; what stands under a pane of `missing` means nothing."""
+
+    missing: Sequence[Pane]
+    cells: Sequence[Sequence[tuple[Sequence[int], Sequence[bytes]]]]
+
+
+class WindowStore(Protocol):
+    """The cells of windows (cluster/windows), written by one caller, who holds the claim, and read by any."""
+
+    def claim(self, claim: str) -> WindowState:
+        """Take the cells from whoever held them, and return what they hold."""
+
+    def held(self, claim: str) -> tuple[int, int] | None:
+        """Return `row` and `until_us` of the state, None without a row or when the claim is somebody else's."""
+
+    def cells(self, pane: Pane, entities: Sequence[str], numbers: Sequence[int]) -> list[bytes | None]:
+        """Return some cells, None for one that is not there."""
+
+    def put(self, claim: str, found: PaneCells, oldest: int) -> bool:
+        """Put cells, or take out those without bytes; False when the claim is somebody else's, and something may be undone.
+
+        Cells before `oldest` may be taken out too.
+        """
+
+    def replace(self, claim: str, pane: Pane, cells: dict[str, list[tuple[int, bytes]]]) -> bool:
+        """Put all cells of entities in the place of those that they had, each entity in one step; False as in `put`."""
+
+    def clear(self, pane: Pane) -> None:
+        """Forget all cells of a pane."""
+
+    def forget(self) -> None:
+        """Forget what the cells hold: whoever keeps them fills them again."""
+
+    def move(self, claim: str, before: int | None, row: int, until_us: int) -> bool:
+        """Say that the cells hold the ledger up to `row`; False when they do not hold `before`, or the claim is gone."""
+
+    def ready(self, claim: str, panes: Sequence[Pane]) -> bool:
+        """Say which panes can be read from now on, and no others; False when the claim is somebody else's."""
+
+    def read(self, panes: Sequence[Pane], entity_ids: Sequence[str], silence_s: float | None = None) -> CellsRead:
+        """Return all cells of some entities, in one round trip."""
+
+
 class OnlineStore(Protocol):
     """The newest value for each (entity, feature)."""
+
+    @property
+    def windows(self) -> WindowStore:
+        """Return the cells of windows."""
 
     def write(self, rows: pa.Table) -> int:
         """Let each row (schema ROWS_SCHEMA) replace what is stored unless that is newer; return how many did.

@@ -15,6 +15,7 @@ from cluster.stores.ports import OnlineValues
 from cluster.stores.redis_connections import RedisConnections
 from cluster.stores.redis_packing import KEY_PREFIX, command, pack, pack_retraction
 from cluster.stores.redis_reading import pack_reads, to_matrices
+from cluster.stores.redis_windows import RedisWindowStore
 
 MARKER_KEY = "raytide:marker"
 
@@ -34,6 +35,7 @@ class RedisOnlineStore:
     def __init__(self, url: str, config: OnlineStoreConfig, metrics: Metrics = NO_METRICS) -> None:
         self._connections = RedisConnections(url, config, metrics)
         self._entities_per_call = config.entities_per_call
+        self.windows = RedisWindowStore(self._connections)
 
     def write(self, rows: pa.Table) -> int:
         """Let rows replace what is stored unless that is newer; rows that `merge.newest` ordered go fastest."""

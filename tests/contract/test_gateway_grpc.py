@@ -447,7 +447,7 @@ def test_a_feature_named_twice_is_answered_once(client: RaytideClient) -> None:
             {"features": ["click_count_sum_7d"], "entity_ids": ["1"]},
             "INVALID_ARGUMENT",
             "features",
-            "is an aggregation",
+            "not kept online",
         ),
         (
             {"features": ["user_age"], "entity_ids": [f"user_{i}" for i in range(100_000)]},

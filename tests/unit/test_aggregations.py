@@ -30,6 +30,7 @@ from cluster.registry.definitions import (
 from cluster.registry.metadata import DefinitionKind, described
 from cluster.registry.plan import Action, compare
 from cluster.serving.online import OnlineFeatureSet
+from cluster.windows.panes import panes_of
 
 DAY = timedelta(days=1)
 USER = Entity("user", "user_id")
@@ -77,7 +78,7 @@ def test_its_hop_is_a_part_of_the_definition() -> None:
 
 def test_it_is_a_feature_to_readers_and_nothing_to_records() -> None:
     spec = CATALOG.features["net_sum_7d"]
-    assert (spec.aggregation, spec.rows, spec.ttl_us, spec.online) == (SUM, ("net", "paid"), None, False)
+    assert (spec.aggregation, spec.rows, spec.ttl_us, spec.online) == (SUM, ("net", "paid"), None, True)
     assert [found.name for found in CATALOG.features_of("orders")] == ["net", "paid"]
     assert CATALOG.online_names() == ["net", "paid"]
     assert [found.name for found in CATALOG.resolve(["model"])] == ["net_sum_7d"]
@@ -186,9 +187,17 @@ def test_a_value_of_it_has_no_record() -> None:
         value_lineage(None, CATALOG, Asked("u", "net_sum_7d"), 0)  # type: ignore[arg-type]
 
 
-def test_online_it_is_an_error_and_no_number() -> None:
-    with pytest.raises(Refused, match=r"'net_sum_7d' of view 'order' is an aggregation, .* `raytide get-historical`"):
-        OnlineFeatureSet.of(CATALOG.resolve(["order"]))
+def test_nobody_keeps_a_newest_value_of_it() -> None:
+    assert "net" in CATALOG.online_names()
+    assert "net_sum_7d" not in CATALOG.online_names()
+    assert [pane.input for pane in panes_of(CATALOG)] == ["net"]
+
+
+def test_a_view_that_is_not_online_keeps_no_cells_of_it() -> None:
+    offline = build("shop", [replace(view(SUM), online=False)])
+    assert panes_of(offline) == []
+    with pytest.raises(Refused, match=r"'net_sum_7d' of view 'order' is not kept online"):
+        OnlineFeatureSet.of(offline.resolve(["net_sum_7d"]))
 
 
 def test_it_travels_to_workers_and_counts_in_the_content_hash(tmp_path: Path) -> None:
