@@ -17,12 +17,14 @@ from generator.tally import Sent, UploadResult
 
 EUR = {"EUR": 1.0, "USD": 0.92, "GBP": 1.17, "CHF": 1.04}
 TTL = {
-    **dict.fromkeys(("account_balance", "risk_score"), timedelta(days=30)),
+    **dict.fromkeys(("account_balance", "risk_score", "click"), timedelta(days=30)),
     **dict.fromkeys(("amount_eur", "amount_eur_log", "is_weekend"), timedelta(days=7)),
 }
 ONLINE = tuple(TTL)
-FEATURES = (*ONLINE, "click_count_7d", "session_seconds", "user_age")
-SESSIONS = "session_count_7d"
+FEATURES = (*ONLINE, "search_count_7d", "session_seconds", "user_age")
+#: What each window of seven days counts.
+WINDOWS = {"session_count_7d": "session_seconds", "click_count_7d": "click"}
+CLICKS = "click_count_7d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,11 @@ class Truth:
             return None
         return last.value
 
-    def sessions(self, entity: str, at: datetime) -> int:
-        """Return how many sessions there were in the seven days before `at`, which begin at a full hour."""
+    def in_a_week(self, entity: str, feature: str, at: datetime) -> int:
+        """Return how many values there were in the seven days before `at`, which begin at a full hour."""
         edge = (at - timedelta(days=7)).replace(minute=0, second=0, microsecond=0)
-        sessions = self.values.get((entity, "session_seconds"), ())
-        return sum(session.value is not None and edge < session.event_time <= at for session in sessions)
+        values = self.values.get((entity, feature), ())
+        return sum(value.value is not None and edge < value.event_time <= at for value in values)
 
     def questions(self, count: int, seed: int = 7) -> list[tuple[str, datetime]]:
         """Return entities and times to ask for: exactly at events, just before them, and anywhere between."""

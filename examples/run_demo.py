@@ -30,7 +30,7 @@ from cluster import lifecycle
 from cluster.errors import RaytideError
 from cluster.running import Running
 from cluster.stack import manager as stack
-from examples.demo_truth import FEATURES, ONLINE, SESSIONS, Truth
+from examples.demo_truth import CLICKS, FEATURES, ONLINE, WINDOWS, Truth
 from generator import drive
 from generator.profiles import PROFILES, Settings
 from generator.tally import Report
@@ -109,6 +109,7 @@ def _demonstrate(client: RaytideClient, running: Running, seconds: float) -> dic
     findings.compare("quarantine, every bad event", _quarantine(client, truth))
     findings.compare("files, good and bad rows", _files(client, truth))
     findings.compare("online, every entity and feature", _online(client, truth))
+    findings.compare(f"online, {CLICKS} now", _clicks(client, truth))
     findings.compare("point in time, as it was then", _as_of(client, truth))
     _show_one(client, truth)
     return {
@@ -188,19 +189,35 @@ def _online(client: RaytideClient, truth: Truth) -> Iterator[tuple[Any, Any, Any
             yield (entity, name), (status, _number(value)), (answer.statuses[column][row], _number(found))
 
 
+def _clicks(client: RaytideClient, truth: Truth) -> Iterator[tuple[Any, Any, Any]]:
+    """Compare a window with what was sent. It is changed right after the commit, so it may be a moment behind."""
+    entities = [*sorted({entity for entity, _ in truth.values}), "nobody_has_this_id"]
+    deadline = time.monotonic() + CATCH_UP_SECONDS
+    while True:
+        answer = client.get_online_features([CLICKS], entities)
+        at = datetime.fromtimestamp(int(answer.event_timestamps[0][0]) / 1e6, UTC)
+        expected = [float(truth.in_a_week(entity, "click", at)) for entity in entities]
+        found = [float(value) for value in answer.values[0]]
+        if found == expected or time.monotonic() > deadline:
+            yield from zip(entities, expected, found, strict=True)
+            return
+        time.sleep(0.1)  # the cells are kept in another process, and asking is how one learns of them
+
+
 def _as_of(client: RaytideClient, truth: Truth) -> Iterator[tuple[Any, Any, Any]]:
     questions = truth.questions(QUESTIONS)
     asked = pd.DataFrame(questions, columns=["user_id", "event_timestamp"])
-    joined = client.get_historical_features(asked, [*FEATURES, SESSIONS]).to_pylist()
+    joined = client.get_historical_features(asked, [*FEATURES, *WINDOWS]).to_pylist()
     for (entity, at), row in zip(questions, joined, strict=True):
-        yield (entity, str(at), SESSIONS), _number(truth.sessions(entity, at)), _number(row[SESSIONS])
+        for window, name in WINDOWS.items():
+            yield (entity, str(at), window), _number(truth.in_a_week(entity, name, at)), _number(row[window])
         for name in FEATURES:
             yield (entity, str(at), name), _number(truth.as_of(entity, name, at)), _number(row[name])
 
 
 def _show_one(client: RaytideClient, truth: Truth) -> None:
     entity, _ = next(iter(truth.values))
-    answer = client.get_online_features(list(ONLINE), [entity])
+    answer = client.get_online_features([*ONLINE, CLICKS], [entity])
     shown = {name: value[0] for name, value in answer.to_dict().items() if not name.endswith("__status")}
     out.print(f"  a model asking now would get {shown}")
 

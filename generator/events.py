@@ -21,7 +21,8 @@ CURRENCIES = ("EUR", "USD", "GBP", "CHF")
 _CAN_BE_REPEATED = 50
 
 _VALUES: Mapping[str, Callable[[random.Random], float]] = {
-    "click_count_7d": lambda rng: float(int(rng.expovariate(1 / 40))),
+    "click": lambda _rng: 1.0,
+    "search_count_7d": lambda rng: float(int(rng.expovariate(1 / 40))),
     "user_age": lambda rng: float(rng.randint(18, 90)),
     "account_balance": lambda rng: round(rng.lognormvariate(6, 1.5), 2),
     "session_seconds": lambda rng: round(rng.expovariate(1 / 300), 1),

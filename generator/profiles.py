@@ -16,7 +16,7 @@ FEATURES_SOURCE = "features"
 FILE_KINDS = ("csv", "parquet", "jsonl", "csv.gz", "csv.zst", "jsonl.gz", "jsonl.zst")
 PLAIN_FILE_KINDS = FILE_KINDS[:3]
 FILE_WAYS = ("once", "twice", "pair", "cut")
-FEATURES = ("click_count_7d", "user_age", "account_balance", "session_seconds", "risk_score")
+FEATURES = ("click", "search_count_7d", "user_age", "account_balance", "session_seconds", "risk_score")
 
 
 @dataclass(frozen=True, slots=True)

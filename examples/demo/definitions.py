@@ -40,11 +40,23 @@ behaviour = FeatureView(
     entity=user,
     source=features,
     features=[
-        Field("click_count_7d"),  # counted by whoever sends it
+        Field("search_count_7d"),  # counted by whoever sends it
         Field("session_seconds"),
         Field("user_age"),
         Aggregation("session_seconds", "count", timedelta(days=7), name="session_count_7d"),  # counted here, when it is read
     ],
+)
+
+activity = FeatureView(
+    name="activity",
+    entity=user,
+    source=features,
+    features=[
+        Field("click"),  # 1 for each click
+        Aggregation("click", "count", timedelta(days=7)),  # click_count_7d, counted here, and the same online and in training
+    ],
+    online=True,
+    ttl=timedelta(days=30),
 )
 
 # 2. Facts to compute features from: a wide source has a column for each fact.

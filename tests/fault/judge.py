@@ -14,10 +14,12 @@ from typing import Any
 import msgspec
 from kafka import KafkaConsumer, TopicPartition
 
+from cluster.errors import RaytideError
 from generator.events import FeatureEvent, OrderEvent
 from generator.profiles import FEATURES_TOPIC
+from raytide.answers import OnlineFeatures
 from tests.fault.truth import Place, Reject, Row, Truth, Upload
-from tests.fault.world import World, eventually
+from tests.fault.world import Stuck, World, eventually
 
 #: The columns of the matrix. `stored`: every acknowledged event is in history or quarantine, with its content.
 COLUMNS = {
@@ -25,30 +27,38 @@ COLUMNS = {
     "once": "no position twice",
     "ledger": "ledger contiguous",
     "online": "Redis = newest, recomputed",
+    "windows": "windows online = events counted",
     "uploads": "files whole, once",
     "quarantine": "quarantine exact, and all of it in the dead-letter topic",
     "verify": "`raytide verify` clean",
 }
+#: The window that is read, and how long it may be behind what was committed.
+COUNTED, WINDOWS_SECONDS = "click_count_7d", 20.0
 #: Problems of a column that are written down; they are all counted.
 SHOWN = 5
 
 Problems = dict[str, list[str]]
+Found = Sequence[Mapping[str, Any]]
 
+# All partitions, and all files, in one question each: what they cost is asking.
 _EVENTS = """
-    SELECT position, entity_id, feature_name, value, epoch_us(event_timestamp) AS at, epoch_us(features.created_at) AS created
-    FROM features JOIN sources USING (source_id)
-    WHERE kind = 'stream' AND topic = '{topic}' AND "partition" = {partition} AND position >= {since} AND position < {until}"""
+    SELECT topic, "partition", position, entity_id, feature_name, value, epoch_us(event_timestamp) AS at,
+        epoch_us(features.created_at) AS created
+    FROM features JOIN sources USING (source_id) WHERE kind = 'stream' AND ({new})"""
 _REJECTS = """
-    SELECT position, payload FROM quarantine JOIN sources USING (source_id)
-    WHERE kind = 'stream' AND topic = '{topic}' AND "partition" = {partition} AND position >= {since} AND position < {until}"""
+    SELECT topic, "partition", position, payload FROM quarantine JOIN sources USING (source_id)
+    WHERE kind = 'stream' AND ({new})"""
+_NEW = "(topic = '{topic}' AND \"partition\" = {partition} AND position >= {since} AND position < {until})"
 _LEDGER = """
     SELECT topic, "partition", first_position AS first, next_position AS next, batches.epoch AS epoch
     FROM batches JOIN sources USING (source_id) WHERE kind = 'stream' AND ({new}) ORDER BY ALL"""
-_FILE = """
-    SELECT position, entity_id, feature_name, value, epoch_us(event_timestamp) AS at, epoch_us(features.created_at) AS created
-    FROM features JOIN sources USING (source_id) WHERE upload_id = '{upload_id}' AND kind = 'upload'"""
+_FILES = """
+    SELECT upload_id, position, entity_id, feature_name, value, epoch_us(event_timestamp) AS at,
+        epoch_us(features.created_at) AS created
+    FROM features JOIN sources USING (source_id) WHERE kind = 'upload' AND upload_id IN ({uploads})"""
 _FILE_REJECTS = """
-    SELECT position FROM quarantine JOIN sources USING (source_id) WHERE upload_id = '{upload_id}' AND kind = 'upload'"""
+    SELECT upload_id, position FROM quarantine JOIN sources USING (source_id)
+    WHERE kind = 'upload' AND upload_id IN ({uploads})"""
 
 _HALF = """
     SELECT DISTINCT upload_id, state FROM features JOIN sources USING (source_id) JOIN uploads USING (upload_id)
@@ -74,15 +84,14 @@ class Judge:
     def _judge(self) -> Problems:
         ends = self._caught_up()
         problems: Problems = {column: [] for column in COLUMNS}
-        for place, end in sorted(ends.items()):
-            self._partition(place, end, problems)
+        self._partitions(ends, problems)
         problems["ledger"] += self._ledger(ends)
         problems["quarantine"] += self._not_in_the_topic()
-        for upload in self.truth.uploads[self.files :]:
-            self._file(upload, problems)
+        self._uploads(self.truth.uploads[self.files :], problems)
         self.files = len(self.truth.uploads)
         problems["uploads"] += [f"upload {row['upload_id']}: {row['state']}, with rows" for row in self.world.sql(_HALF)]
         problems["online"] += self._online()
+        problems["windows"] += self._windows()
         self.judged.update(ends)
         self.truth.records.clear()
         return problems
@@ -110,13 +119,19 @@ class Judge:
         found = self._kafka.end_offsets([TopicPartition(*place) for place in places])
         return {(tp.topic, tp.partition): end for tp, end in found.items()}
 
-    def _partition(self, place: Place, end: int, problems: Problems) -> None:
-        since = self.judged[place]
-        self._complete(place, since, end)
+    def _partitions(self, ends: Mapping[Place, int], problems: Problems) -> None:
+        new = " OR ".join(
+            _NEW.format(topic=place[0], partition=place[1], since=self.judged[place], until=end) for place, end in ends.items()
+        )
+        events = _grouped(self.world.sql(_EVENTS.format(new=new)), "topic", "partition")
+        rejects = _grouped(self.world.sql(_REJECTS.format(new=new)), "topic", "partition")
+        for place, end in sorted(ends.items()):
+            self._complete(place, self.judged[place], end)
+            self._partition(place, events[place], rejects[place], problems)
+
+    def _partition(self, place: Place, events: Found, rejects: Found, problems: Problems) -> None:
         expected, name = self.truth.records[place], f"{place[0]}[{place[1]}]"
-        where = {"topic": place[0], "partition": place[1], "since": since, "until": end}
-        stored, twice = _by_position(self.world.sql(_EVENTS.format(**where)))
-        rejects = self.world.sql(_REJECTS.format(**where))
+        stored, twice = _by_position(events)
         quarantined = {row["position"]: row["payload"] for row in rejects}
         problems["once"] += [f"{name}@{position}: rows twice" for position in twice]
         problems["once"] += [f"{name}@{p}: in both" for p in stored.keys() & quarantined.keys()]
@@ -163,15 +178,37 @@ class Judge:
             if end and following.get(place, (0, 0))[0] != end:
                 yield f"{place[0]}[{place[1]}]: the ledger ends at {following.get(place, (0, 0))[0]}, the partition is at {end}"
 
-    def _file(self, upload: Upload, problems: Problems) -> None:
-        stored, twice = _by_position(self.world.sql(_FILE.format(upload_id=upload.upload_id)))
-        rejects = [row["position"] for row in self.world.sql(_FILE_REJECTS.format(upload_id=upload.upload_id))]
+    def _uploads(self, uploads: Sequence[Upload], problems: Problems) -> None:
+        ids = ", ".join(f"'{upload.upload_id}'" for upload in uploads)
+        if ids:
+            events = _grouped(self.world.sql(_FILES.format(uploads=ids)), "upload_id")
+            rejects = _grouped(self.world.sql(_FILE_REJECTS.format(uploads=ids)), "upload_id")
+            for upload in uploads:
+                at = (upload.upload_id,)
+                self._file(upload, events[at], [row["position"] for row in rejects[at]], problems)
+
+    def _file(self, upload: Upload, events: Found, rejects: Sequence[int], problems: Problems) -> None:
+        stored, twice = _by_position(events)
         name, expected = f"upload {upload.upload_id}", dict(enumerate(upload.rows))
         good = {n: row for n, row in expected.items() if row is not None}
         problems["uploads"] += [f"{name}: row {n} twice" for n in twice]
         problems["uploads"] += [f"{name}: row {p}: {w}" for p, w in _differences(good, stored)]
         if sorted(rejects) != sorted(expected.keys() - good.keys()):
             problems["quarantine"].append(f"{name}: {len(rejects)} rejects, {len(expected) - len(good)} expected")
+
+    def _windows(self) -> list[str]:
+        """Compare what the gateway counts, once what was committed has reached it."""
+        entities = [*sorted(self.truth.clicks), "nobody"]
+        wrong = ["never answered"]
+
+        def right() -> bool:
+            with contextlib.suppress(RaytideError):
+                wrong[:] = _wrong_counts(self.truth, entities, self.world.client.get_online_features([COUNTED], entities))
+            return not wrong
+
+        with contextlib.suppress(Stuck):
+            eventually(right, f"{COUNTED} is right", seconds=WINDOWS_SECONDS, every=0.1)
+        return wrong
 
     def _online(self) -> Iterator[str]:
         """Compare every field of every entity, once files have reached Redis too."""
@@ -191,6 +228,20 @@ class Judge:
             right = any(value == wanted or _close(value, wanted) for wanted in values)
             if text is None or stamp.partition(":")[0] != str(at) or not right:
                 yield f"{entity} {feature}: online is {text} at {stamp}, should be one of {sorted(values, key=str)} at {at}"
+
+
+def _wrong_counts(truth: Truth, entities: Sequence[str], answer: OnlineFeatures) -> list[str]:
+    counts = zip(entities, answer.values[0].tolist(), answer.event_timestamps[0].tolist(), strict=True)
+    expected = ((entity, count, truth.in_a_week(entity, at)) for entity, count, at in counts)
+    return [f"{entity}: {COUNTED} is {count}, should be {wanted}" for entity, count, wanted in expected if count != wanted]
+
+
+def _grouped(rows: Found, *names: str) -> Mapping[tuple[Any, ...], list[Mapping[str, Any]]]:
+    """Return rows by the values of some columns; none for values that do not occur."""
+    found: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        found[tuple(row[name] for name in names)].append(row)
+    return found
 
 
 def _by_position(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[int, tuple[Row, ...]], list[int]]:

@@ -50,6 +50,7 @@ class Truth:
     records: dict[Place, dict[int, tuple[Row, ...] | Reject]] = field(default_factory=lambda: defaultdict(dict))
     uploads: list[Upload] = field(default_factory=list)
     newest: dict[Key, dict[str, Newest]] = field(default_factory=lambda: defaultdict(dict))
+    clicks: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))  # event times, by entity
     acknowledged: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -83,8 +84,17 @@ class Truth:
         with self.lock:
             return {key: _accepted(list(by_source.values())) for key, by_source in self.newest.items()}
 
+    def in_a_week(self, entity: str, at: int) -> int:
+        """Return how many clicks there were in the seven days before a time in µs, which begin at a full hour."""
+        hour = 3_600_000_000
+        edge = (at - 7 * 24 * hour) // hour * hour
+        with self.lock:
+            return sum(edge < click <= at for click in self.clicks.get(entity, ()))
+
     def _renew(self, source: str, position: int, rows: tuple[Row, ...]) -> None:
         for entity, feature, value, time, _ in rows:
+            if feature == "click" and value is not None:
+                self.clicks[entity].append(time)
             if feature in ONLINE:
                 known = self.newest[entity, feature].get(source)
                 if known is None or (time, position) >= known[:2]:

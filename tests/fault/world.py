@@ -98,6 +98,7 @@ class World:
     def environment(self) -> dict[str, str]:
         """Return ours without a Ray or a configuration of somebody else, and with crash points ready to be armed."""
         ours = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "RAYTIDE_"))}
+        ours.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes would compile the same code
         path = os.pathsep.join([str(self.source), str(self.source / "proto")])
         return {
             **ours,

@@ -58,7 +58,7 @@ def test_any_division_adds_up_to_the_same(found: list[tuple[float, int, int]], d
         a, b = divided.values(function)[0], whole.values(function)[0]
         assert a == pytest.approx(b, rel=1e-9, abs=1e-3, nan_ok=True), function
         if function not in {Function.SUM, Function.MEAN, Function.STD}:
-            assert a == b or math.isnan(a) and math.isnan(b), function
+            assert a == b or (math.isnan(a) and math.isnan(b)), function
 
 
 @given(events)

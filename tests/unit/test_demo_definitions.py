@@ -13,6 +13,7 @@ from cluster.ingest.transform import compile_transform
 from cluster.records import Events
 from cluster.registry import loader
 from cluster.registry.catalog import Catalog
+from cluster.windows.panes import panes_of
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo"
 DAY = 86_400_000_000
@@ -25,10 +26,14 @@ def catalog() -> Catalog:
     return loader.from_bytes(loader.to_bytes(loader.load(settings.project, DEMO / settings.definitions)))
 
 
-def test_five_features_come_finished_and_two_of_them_are_online(catalog: Catalog) -> None:
+def test_six_features_come_finished_and_three_of_them_are_online(catalog: Catalog) -> None:
     names = {f.name for f in catalog.features_of("features")}
-    assert names == {"click_count_7d", "user_age", "account_balance", "session_seconds", "risk_score"}
-    assert catalog.online_names("features") == ["account_balance", "risk_score"]
+    assert names == {"click", "search_count_7d", "user_age", "account_balance", "session_seconds", "risk_score"}
+    assert catalog.online_names("features") == ["account_balance", "click", "risk_score"]
+
+
+def test_clicks_are_counted_online(catalog: Catalog) -> None:
+    assert [pane.input for pane in panes_of(catalog)] == ["click"]
 
 
 def test_the_service_mixes_both_sources(catalog: Catalog) -> None:
