@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import pyarrow as pa
 import structlog
 
 from actors import gateways
@@ -36,14 +37,25 @@ from cluster.errors import RetryLater
 from cluster.gateway.server import GatewayServer
 from cluster.gateway.services import every_service
 from cluster.ingest.stream import State
-from cluster.monitoring.metrics import Metrics
+from cluster.monitoring.metrics import VERIFIED, Metrics
 from cluster.rebuild import as_it_is, ask
+from cluster.registry.catalog import FeatureSpec
 from cluster.resets import ResetAnswer, ResetRequest
-from cluster.status import Endpoints, LimiterReport, OnlineReport, OnlineState, PartitionReport, StatusReport, WriterReport
+from cluster.serving.asof import Terms, asking
+from cluster.status import (
+    Endpoints,
+    LimiterReport,
+    OnlineReport,
+    OnlineState,
+    PartitionReport,
+    Scope,
+    StatusReport,
+    WriterReport,
+)
 from cluster.stores.kafka_admin import KafkaAdmin
 from cluster.telemetry import set_up_logs
 from cluster.uploads import UploadService
-from cluster.verify import verify
+from cluster.verify import SAMPLE, Report, Windows, verify, verify_windows
 
 STATUS_SECONDS = 5.0
 SHOWN_UPLOADS = 20
@@ -54,7 +66,7 @@ class AppBackend(FeatureReads):
 
     def __init__(self, app: App, name: str, metrics: Metrics) -> None:
         super().__init__(app, metrics)
-        self._app, self._name = app, name
+        self._app, self._name, self._metrics = app, name, metrics
         spool = str(Path(app.folder) / app.config.uploads.spool)
         self.uploads = UploadService(
             self.offline,
@@ -92,10 +104,22 @@ class AppBackend(FeatureReads):
             gateways=gateways.reports(gateways.expected(self._name, self._app.config.gateway.processes), STATUS_SECONDS),
         )
 
-    def verify(self, wait_s: float) -> Mapping[str, Any]:
+    def verify(self, wait_s: float, scope: Scope) -> Mapping[str, Any]:
         """Check every promise against the stores, after the streams caught up or `wait_s` passed."""
+        windows = Windows(self.online.windows, self._windows_then, None if scope is Scope.FULL else SAMPLE)
+        if scope is Scope.WINDOWS:
+            return self._counted(verify_windows(self.offline, windows, self.catalog()))
         self._wait_for(self._ends(), wait_s)
-        return verify(self.offline, self.online, self.catalog(), self._ends).to_dict()
+        return self._counted(verify(self.offline, self.online, self.catalog(), self._ends, windows=windows))
+
+    def _windows_then(self, entity_rows: pa.Table, specs: Sequence[FeatureSpec], terms: Terms) -> pa.Table:
+        return self.offline.join(asking(entity_rows, specs, terms), specs, terms, "")
+
+    def _counted(self, report: Report) -> Mapping[str, Any]:
+        for check in report.checks:
+            self._metrics.add(VERIFIED, check.checked - check.offenders, check.name, "right")
+            self._metrics.add(VERIFIED, check.offenders, check.name, "wrong")
+        return report.to_dict()
 
     def resume_partition(self, topic: str, partition: int, allowed_rejects: int) -> PartitionReport:
         """Ask the supervisor to let a HALTED partition go on."""

@@ -45,6 +45,8 @@ class Point(StrEnum):
     DONE = "upload.done"
     CLUSTERING_IN_TRANSACTION = "writer.clustering_in_transaction"
     CLUSTERING_COMMITTED = "writer.clustering_committed"
+    WINDOWS_COMPUTED = "windows.computed"
+    WINDOWS_PUT = "windows.put"
 
 
 class BackfillPoint(StrEnum):

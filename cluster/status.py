@@ -104,6 +104,14 @@ class OnlineState(StrEnum):
     AWAY = "AWAY"  # goes on by itself
 
 
+class Scope(StrEnum):
+    """What is verified: everything with a sample of the windows, everything with all of them, or that sample alone."""
+
+    SAMPLE = "SAMPLE"
+    FULL = "FULL"
+    WINDOWS = "WINDOWS"
+
+
 @dataclass(frozen=True, slots=True)
 class OnlineReport:
     """The online store: its state, why, and how many entities the rebuild that runs or ran last has written, of how many."""

@@ -2,29 +2,65 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
+from cluster.status import Scope
 from raytide.cli_output import Address, Json, connect, output, print_json, print_table
+from raytide.client import RaytideClient
+
+#: Seconds between two looks of --watch.
+EVERY_S = 10.0
 
 
 def verify(
     wait: Annotated[float, typer.Option(help="Seconds to wait for the streams to catch up before checking.")] = 0.0,
     address: Address = None,
     *,
+    full: Annotated[bool, typer.Option("--full", help="Compare the windows of all entities, not of a sample.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Compare some windows every few seconds until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks of --watch.")] = EVERY_S,
     as_json: Json = False,
 ) -> None:
     """Prove that nothing was lost, doubled or stale; exit 1 with the first offenders otherwise."""
     with connect(address) as client:
-        report = client.verify(wait_s=wait)
+        if watch:
+            watched(client, every, as_json=as_json)
+        report = client.verify(wait_s=wait, scope=Scope.FULL if full else Scope.SAMPLE)
     if as_json:
         print_json(report)
     else:
         show(report)
     if not report["ok"]:
         raise typer.Exit(1)
+
+
+def watched(client: RaytideClient, every_s: float, *, as_json: bool) -> None:
+    """Compare windows again and again; exit 1 once interrupted if any were ever wrong, else 0."""
+    offenders = 0
+    try:
+        while True:
+            report = client.verify(scope=Scope.WINDOWS)
+            offenders += sum(check["offenders"] for check in report["checks"])
+            print_json(report) if as_json else _show_line(report)
+            time.sleep(every_s)  # so that watching costs little
+    except KeyboardInterrupt:
+        raise typer.Exit(1 if offenders else 0) from None
+
+
+def _show_line(report: Any) -> None:
+    now = datetime.now(UTC).strftime("%H:%M:%S")
+    if not report["checks"]:
+        output.print(f"{now} no view has windows that are kept online", highlight=False)
+    for check in report["checks"]:
+        colour = "red" if check["offenders"] else "green"
+        found = f"{check['checked']:,} compared, {check['offenders']:,} differ"
+        output.print(f"{now} [{colour}]{found}[/]: {check['name']}", highlight=False)
+        for example in check["examples"]:
+            output.print(f"  {example}", markup=False, highlight=False)
 
 
 def show(report: Any) -> None:

@@ -32,6 +32,7 @@ from cluster.gateway.arrow import from_chunks, to_chunks
 from cluster.gateway.convert import (
     online_from_proto,
     partition_from_proto,
+    scope_to_proto,
     status_from_proto,
     verify_from_proto,
 )
@@ -46,7 +47,7 @@ from cluster.gateway.convert_letters import (
 from cluster.gateway.convert_resets import answer_from_proto, request_to_proto
 from cluster.ingest.backfills import Backfill
 from cluster.resets import ResetAnswer, ResetRequest
-from cluster.status import OnlineReport, PartitionReport, StatusReport
+from cluster.status import OnlineReport, PartitionReport, Scope, StatusReport
 from raytide.answers import CheckView, FileResult, OnlineFeatures, UploadProgressView, UploadView
 from raytide.calls import Calls
 from raytide.online_reads import online_answer, online_request, wanted
@@ -135,10 +136,11 @@ class RaytideClient(UploadsClient):
         """Run one read-only statement on the history; raise Refused when it is not one."""
         return self._table(self._admin.RunSql, admin_pb2.RunSqlRequest(statement=statement))
 
-    def verify(self, wait_s: float = 0) -> dict[str, Any]:
+    def verify(self, wait_s: float = 0, scope: Scope = Scope.SAMPLE) -> dict[str, Any]:
         """Compare the stores once the streams caught up, or after `wait_s`; return what was checked and what is wrong."""
+        request = admin_pb2.VerifyRequest(wait_s=wait_s, scope=scope_to_proto(scope))
         with self._calls.translated():
-            answer = self._admin.Verify(admin_pb2.VerifyRequest(wait_s=wait_s), timeout=self._calls.timeout_s + wait_s)
+            answer = self._admin.Verify(request, timeout=self._calls.timeout_s + wait_s)
         return verify_from_proto(answer)
 
     def resume_partition(self, topic: str, partition: int, allowed_rejects: int = 0) -> PartitionReport:

@@ -13,7 +13,7 @@ from featurestore.v1 import admin_pb2, admin_pb2_grpc
 from cluster.errors import Refused
 from cluster.gateway.arrow import to_chunks
 from cluster.gateway.backend import Backend
-from cluster.gateway.convert import online_to_proto, partition_to_proto, status_to_proto, verify_to_proto
+from cluster.gateway.convert import online_to_proto, partition_to_proto, scope_from_proto, status_to_proto, verify_to_proto
 from cluster.gateway.convert_letters import letter_to_proto, place_from_proto, replay_to_proto, selection_from_proto
 from cluster.gateway.convert_resets import answer_to_proto, request_from_proto
 from cluster.gateway.failures import AtFault, argument
@@ -42,7 +42,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         """Compare everything and report."""
         if not (math.isfinite(request.wait_s) and request.wait_s >= 0):
             raise AtFault("wait_s", Refused("must be a number of seconds, 0 or more"))
-        return verify_to_proto(self._backend.verify(request.wait_s))
+        return verify_to_proto(self._backend.verify(request.wait_s, scope_from_proto(request.scope)))
 
     def RebuildOnline(
         self, _request: admin_pb2.RebuildOnlineRequest, _context: grpc.ServicerContext

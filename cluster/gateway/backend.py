@@ -14,7 +14,7 @@ from cluster.ingest.backfills import Backfill
 from cluster.registry.catalog import Catalog, FeatureSpec
 from cluster.resets import ResetAnswer, ResetRequest
 from cluster.serving.asof import Terms
-from cluster.status import OnlineReport, PartitionReport, StatusReport
+from cluster.status import OnlineReport, PartitionReport, Scope, StatusReport
 from cluster.stores.ports import OnlineStore, Upload
 from cluster.uploads.messages import CheckProgress, UploadHeader, UploadProgress
 from cluster.verify.report import Reads
@@ -138,7 +138,7 @@ class Backend(ReadingBackend, Protocol):
     def status(self) -> StatusReport:
         """Say what every part is doing; one that does not answer is shown as away."""
 
-    def verify(self, wait_s: float, /) -> Mapping[str, Any]:
+    def verify(self, wait_s: float, scope: Scope, /) -> Mapping[str, Any]:
         """Compare the stores after the streams caught up or `wait_s` passed.
 
         Return {"ok", "checks": [{"name", "checked", "offenders", "examples"}], "partitions": [{"topic", "partition",

@@ -17,6 +17,7 @@ from cluster.status import (
     OnlineReport,
     OnlineState,
     PartitionReport,
+    Scope,
     SlotReport,
     SpoolReport,
     StatusReport,
@@ -25,6 +26,11 @@ from cluster.status import (
 from cluster.stores.ports import Upload, UploadState
 from cluster.uploads.messages import CheckProgress, RejectedRow, UploadHeader, UploadProgress
 
+_SCOPES = {
+    Scope.SAMPLE: admin_pb2.VERIFY_SCOPE_UNSPECIFIED,
+    Scope.FULL: admin_pb2.VERIFY_SCOPE_FULL,
+    Scope.WINDOWS: admin_pb2.VERIFY_SCOPE_WINDOWS,
+}
 FORMATS = {
     "csv": ingest_pb2.FILE_FORMAT_CSV,
     "parquet": ingest_pb2.FILE_FORMAT_PARQUET,
@@ -223,6 +229,16 @@ def online_to_proto(report: OnlineReport) -> admin_pb2.OnlineStatus:
 def online_from_proto(message: admin_pb2.OnlineStatus) -> OnlineReport:
     """Undo `online_to_proto`."""
     return OnlineReport(**{**fields(message), "state": OnlineState(message.state or OnlineState.UNKNOWN)})
+
+
+def scope_to_proto(scope: Scope) -> admin_pb2.VerifyScope:
+    """Return the number of a scope."""
+    return _SCOPES[scope]
+
+
+def scope_from_proto(number: int) -> Scope:
+    """Undo `scope_to_proto`; a number that is not known yet means everything."""
+    return next((scope for scope, known in _SCOPES.items() if known == number), Scope.SAMPLE)
 
 
 def verify_to_proto(report: Mapping[str, Any]) -> admin_pb2.VerifyResponse:

@@ -90,13 +90,15 @@ class Terms:
     """How a join looks at history.
 
     `known_at_us` hides what arrived later, for all rows; the time in the column `known_at_column` does so for each. `versions`
-    says for each feature whose definitions' values count; without it history is read as it is.
+    says for each feature whose definitions' values count; without it history is read as it is. Without `versions`,
+    `ledger_row` leaves out of windows what was committed after that row of the ledger: for verify.
     """
 
     known_at_us: int | None = None
     known_at_column: str = ""
     full_names: bool = False
     versions: Mapping[str, Sequence[int]] | None = None
+    ledger_row: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

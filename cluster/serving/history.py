@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+#: Rows but those that were committed after row `$ledger_row` of the ledger (stores/duckdb_windows.py).
+UP_TO_ROW = """(
+            SELECT * FROM features ANTI JOIN (
+                SELECT source_id, min(first_position) AS first, max(next_position) AS next
+                FROM batches WHERE rowid > $ledger_row GROUP BY source_id
+            ) AS later ON features.source_id = later.source_id AND position >= first AND position < next
+        )"""
 _COLUMNS = "entity_id, feature_name, value, event_timestamp, created_at, position, source_id"
 
 

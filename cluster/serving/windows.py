@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from cluster.errors import Refused
 from cluster.registry.aggregation import Aggregation, Function
 from cluster.registry.catalog import FeatureSpec
-from cluster.serving.history import of_versions
+from cluster.serving.history import UP_TO_ROW, of_versions
 from cluster.windows.window import MAX_DISTINCT
 
 if TYPE_CHECKING:  # asof.py calls this module
@@ -136,7 +136,9 @@ class _Group:
         )
 
     def _history(self, versions: str) -> str:
-        return "features" if self.terms.versions is None else of_versions(versions)
+        if self.terms.versions is not None:
+            return of_versions(versions)
+        return "features" if self.terms.ledger_row is None else UP_TO_ROW
 
     def parameters(self, asked: Questions) -> dict[str, Any]:
         """Return what the query's parameters are."""
@@ -146,6 +148,8 @@ class _Group:
             found["known_at"] = self.terms.known_at_us
         if self.terms.versions is not None:
             found["versions"] = list(self.terms.versions[self.inputs[0]])
+        elif self.terms.ledger_row is not None:
+            found["ledger_row"] = self.terms.ledger_row
         if len(self.inputs) > 1:
             found["filter"] = self.inputs[1]
             if self.terms.versions is not None:

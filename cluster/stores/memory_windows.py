@@ -21,6 +21,10 @@ class MemoryWindowStore:
         self._claim = claim
         return self._state
 
+    def state(self) -> WindowState:
+        """Return what the cells hold."""
+        return self._state
+
     def held(self, claim: str) -> tuple[int, int] | None:
         """Return what the cells hold."""
         row, until_us = self._state.row, self._state.until_us

@@ -140,6 +140,9 @@ class WindowStore(Protocol):
     def claim(self, claim: str) -> WindowState:
         """Take the cells from whoever held them, and return what they hold."""
 
+    def state(self) -> WindowState:
+        """Return what the cells hold, whoever keeps them."""
+
     def held(self, claim: str) -> tuple[int, int] | None:
         """Return `row` and `until_us` of the state, None without a row or when the claim is somebody else's."""
 

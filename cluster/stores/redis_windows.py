@@ -49,6 +49,10 @@ class RedisWindowStore:
     def claim(self, claim: str) -> WindowState:
         """Take the cells from whoever held them, and return what they hold."""
         self._ask(b"HSET", STATE_KEY, b"claim", claim.encode())
+        return self.state()
+
+    def state(self) -> WindowState:
+        """Return what the cells hold, whoever keeps them."""
         found = self._ask(b"HGETALL", STATE_KEY)
         fields = dict(zip(_texts(found[::2]), _texts(found[1::2]), strict=True))
         panes = frozenset(name.removeprefix(_READY) for name in fields if name.startswith(_READY))

@@ -78,9 +78,9 @@ def in_ranges(reads: Reads, features: Sequence[str]) -> Iterator[Newest]:
         yield _columns(reads.query(sql, [features, low] + ([] if high is None else [high])), features)
 
 
-def ranges(reads: Reads, features: Sequence[str], size: int = ENTITIES_AT_ONCE) -> list[tuple[str, str | None]]:
-    """Return bounds (above, up to) that cut all entities of history into parts of `size`; the last has no end."""
-    bounds = [row["entity_id"] for row in rows(reads, _BOUNDS, [features, size])]
+def ranges(reads: Reads, features: Sequence[str], size: int | None = None) -> list[tuple[str, str | None]]:
+    """Return bounds (above, up to) that cut all entities of history into parts worth a scan, or of `size`; the last is open."""
+    bounds = [row["entity_id"] for row in rows(reads, _BOUNDS, [features, size or ENTITIES_AT_ONCE])]
     return list(zip(["", *bounds], [*bounds, None], strict=True))
 
 

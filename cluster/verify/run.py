@@ -10,6 +10,8 @@ from cluster.stores.ports import OnlineStore
 from cluster.verify import accounting, online, streams
 from cluster.verify.online import Clock, Pauses
 from cluster.verify.report import Reads, Report
+from cluster.verify.windows import Windows
+from cluster.verify.windows import check as compare_windows
 
 #: How long a value that is ahead of history, or an upload on its way to Redis, may take to settle.
 PATIENCE_S = 30.0
@@ -27,20 +29,29 @@ class SystemClock:
         time.sleep(seconds)
 
 
+def verify_windows(
+    reads: Reads, windows: Windows, catalog: Catalog, *, clock: Clock | None = None, patience_s: float = PATIENCE_S
+) -> Report:
+    """Check windows alone."""
+    found = compare_windows(reads, windows, catalog, Pauses(clock or SystemClock(), patience_s))
+    return Report((found,) if found else (), ())
+
+
 def verify(
     reads: Reads,
     online_store: OnlineStore,
     catalog: Catalog,
     kafka_ends: Callable[[], Mapping[tuple[str, int], int]] | None,
     *,
+    windows: Windows | None = None,
     clock: Clock | None = None,
     patience_s: float = PATIENCE_S,
 ) -> Report:
     """Check every promise against the stores, while they go on being written to.
 
     `kafka_ends` returns the end offset of each partition. It is called after the ledger was read: ends taken before
-    would look overtaken under live traffic. None leaves Kafka out. What cannot be settled within `patience_s` counts
-    as an offence.
+    would look overtaken under live traffic. None leaves Kafka out, and so it is with `windows`. What cannot be settled
+    within `patience_s` counts as an offence.
     """
     states = streams.partitions(reads, kafka_ends)
     origins = accounting.origins(reads)
@@ -50,4 +61,6 @@ def verify(
         *accounting.checks(reads, origins),
         *online.checks(reads, online_store, catalog.online_names(), Pauses(clock or SystemClock(), patience_s)),
     ]
+    if windows and (found := compare_windows(reads, windows, catalog, Pauses(clock or SystemClock(), patience_s))):
+        checks.append(found)
     return Report(tuple(checks), tuple(states), tuple(streams.declared(reads)))

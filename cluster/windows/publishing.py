@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from cluster.errors import RetryLater
+from cluster.faults import Point, reach
 from cluster.stores.duckdb_windows import Changes, Page, Since
 from cluster.stores.ports import PaneCells, WindowStore
 from cluster.windows.panes import Pane
@@ -129,8 +130,10 @@ class Publisher:
             self._fill(panes, afresh=True)
             return
         if found.cells:
+            reach(Point.WINDOWS_COMPUTED)
             for pane in panes:
                 self._apply(pane, found.cells[pane.name], now_us, is_whole=found.is_whole)
+            reach(Point.WINDOWS_PUT)
             self._move(Since(found.row, now_us))
             self._next_us = _earliest(found.next_us, None if found.is_whole else self._next_us)
         self._in_doubt = False

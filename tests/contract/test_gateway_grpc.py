@@ -53,18 +53,21 @@ from cluster.status import (
     OnlineReport,
     OnlineState,
     PartitionReport,
+    Scope,
     SlotReport,
     SpoolReport,
     StatusReport,
     WriterReport,
 )
 from cluster.stores.memory_online import MemoryOnlineStore
-from cluster.stores.ports import Upload, UploadState
+from cluster.stores.ports import PaneCells, Upload, UploadState
 from cluster.stores.redis import RedisOnlineStore
 from cluster.uploads.header import checked
 from cluster.uploads.messages import CheckProgress, RejectedRow, UploadHeader, UploadProgress
 from cluster.uploads.transfer import arriving
 from cluster.verify.report import Declared
+from cluster.windows.panes import panes_of
+from cluster.windows.partials import Layout, Partials
 from raytide.client import RaytideClient, UploadProgressView
 
 NOW = time.time_ns() // 1000
@@ -311,8 +314,8 @@ class Twin:
             raise self.trouble
         return STATUS
 
-    def verify(self, wait_s: float) -> Mapping[str, Any]:
-        self.asked = {"wait_s": wait_s}
+    def verify(self, wait_s: float, scope: Scope, /) -> Mapping[str, Any]:
+        self.asked = {"wait_s": wait_s, "scope": scope}
         return REPORT
 
     def resume_partition(self, topic: str, partition: int, allowed_rejects: int) -> PartitionReport:
@@ -473,6 +476,30 @@ def test_more_values_than_allowed_are_refused_by_number(twin: Twin) -> None:
             assert client.get_online_features("scoring", [1, 2, 3]).names == ["user_age", "account_balance"]
             with pytest.raises(OverLimit, match=r"4 entities with 2 features are 8 values.*6.*gateway\.max_values"):
                 client.get_online_features("scoring", [1, 2, 3, 4])
+
+
+def test_windows_are_read_among_newest_values_and_as_of_now(twin: Twin, client: RaytideClient) -> None:
+    counted = Aggregation("user_age", "count", timedelta(days=7))
+    mean = Aggregation("user_age", "mean", timedelta(hours=1))
+    twin.in_force = build("shop", [replace(ONLINE, features=[counted, *ONLINE.features, mean])]).registered_as(8)
+    names = [counted.name, "user_age", mean.name]
+    with pytest.raises(RetryLater, match=f"feature '{counted.name}': its windows are being computed from history"):
+        client.get_online_features(names, ["1"])
+    panes, windows = panes_of(twin.in_force), twin.online.windows
+    windows.claim("me")
+    for pane in panes:
+        layout = Layout.of(pane.functions)
+        table = {"n": [2], "mean": [41.5]}
+        cells = Partials.from_table(layout, pa.table({name: table[name] for name in layout.columns})).pack()
+        windows.put("me", PaneCells(pane, ["1"], [pane.cell(time.time_ns() // 1000)], cells), 0)
+    windows.ready("me", panes)
+    answer = client.get_online_features(names, ["1", "nobody"])
+    assert answer.names == names
+    assert [answer.values[0].tolist(), answer.values[2].tolist()[0]] == [[2.0, 0.0], 41.5]
+    assert answer.statuses[0] == ["PRESENT", "PRESENT"]
+    assert answer.statuses[2] == ["PRESENT", "NULL_VALUE"]
+    assert abs(int(answer.event_timestamps[0][0]) - time.time_ns() // 1000) < 60_000_000
+    assert answer.statuses[1] == client.get_online_features(["user_age"], ["1", "nobody"]).statuses[0]
 
 
 def test_names_mean_what_the_definitions_in_force_say(twin: Twin, client: RaytideClient) -> None:
@@ -927,7 +954,10 @@ def test_a_rebuild_that_breaks_off_says_so(twin: Twin, client: RaytideClient) ->
 
 def test_verify_waits_as_told_and_reports(twin: Twin, client: RaytideClient) -> None:
     assert client.verify(2.5) == REPORT
-    assert twin.asked == {"wait_s": 2.5}
+    assert twin.asked == {"wait_s": 2.5, "scope": Scope.SAMPLE}
+    for scope in Scope:
+        client.verify(scope=scope)
+        assert twin.asked == {"wait_s": 0, "scope": scope}
     with pytest.raises(Refused, match="wait_s: must be a number"):
         client.verify(-1)
 

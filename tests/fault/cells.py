@@ -71,6 +71,8 @@ CELLS: tuple[Cell, ...] = (
     _point(Point.DONE, "gateway: after DONE, before the client is told"),
     _point(Point.CLUSTERING_IN_TRANSACTION, "writer: while it puts history in order", WRITER_S, "in-order"),
     _point(Point.CLUSTERING_COMMITTED, "writer: after it has put history in order", WRITER_S, "in-order"),
+    _point(Point.WINDOWS_COMPUTED, "supervisor: what windows have to learn is known, no cell changed"),
+    _point(Point.WINDOWS_PUT, "supervisor: after the cells of windows, before the mark"),
     Cell("zombie:fenced", "partition frozen, its epoch taken, resumed", zombies.partition_fenced, SLOW_ROUNDS),
     Cell("zombie:overtaken", "partition frozen, overtaken, resumed", zombies.partition_overtaken, SLOW_ROUNDS),
     Cell("frozen:partition", "partition frozen until it is replaced", zombies.replaced_while_frozen("partition:"), SLOW_ROUNDS),

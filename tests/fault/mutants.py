@@ -107,4 +107,11 @@ MUTANTS = (
         "uploads",
         (Edit("cluster/stores/duckdb_files.py", "if piece not in opened.pieces:", "if True:"),),
     ),
+    Mutant(
+        "windows-added-twice",
+        "cells of windows that may have been changed are added to again",
+        "at:windows.put",
+        "windows",
+        (Edit("cluster/windows/publishing.py", "whole=self._in_doubt or is_due", "whole=is_due"),),
+    ),
 )

@@ -84,7 +84,7 @@ def _matrix(played: Mapping[str, Summary], data: Mapping[str, Any]) -> Iterable[
     yield _row(["---", "---", *["---:"] * (len(COLUMNS) + 4), "---"])
     for cell in CELLS:
         if (summary := played.get(cell.name)) and summary.proven:
-            held = [str(summary.columns[column]) for column in COLUMNS]
+            held = [str(summary.columns.get(column, "-")) for column in COLUMNS]  # one that came after these rounds
             where = [f"`{cell.name}`", cell.what, str(summary.rounds), *held]
             yield _row([*where, *times(summary, cell), data[cell.name]["date"]])
     total = [s for s in played.values() if s.proven]

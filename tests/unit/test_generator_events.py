@@ -100,9 +100,9 @@ def test_times_are_when_they_are_due_unless_late_or_out_of_order() -> None:
 
 
 def test_every_entity_gets_every_feature_from_one_producer() -> None:
-    seen = [{m.event for m in first(250, plan(Profile(), entities=100), p)} for p in (0, 1)]
+    seen = [{m.event for m in first(300, plan(Profile(), entities=100), p)} for p in (0, 1)]
     pairs = [{(e.entity_id, e.feature_name) for e in events if isinstance(e, FeatureEvent)} for events in seen]
-    assert len(pairs[0]) == len(pairs[1]) == 250
+    assert len(pairs[0]) == len(pairs[1]) == 300
     assert {entity for entity, _ in pairs[0]}.isdisjoint(entity for entity, _ in pairs[1])
     assert {entity for entity, _ in pairs[0] | pairs[1]} == {f"user_{n}" for n in range(1, 101)}
 

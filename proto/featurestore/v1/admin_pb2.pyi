@@ -1,11 +1,21 @@
 from featurestore.v1 import ingest_pb2 as _ingest_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class VerifyScope(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VERIFY_SCOPE_UNSPECIFIED: _ClassVar[VerifyScope]
+    VERIFY_SCOPE_FULL: _ClassVar[VerifyScope]
+    VERIFY_SCOPE_WINDOWS: _ClassVar[VerifyScope]
+VERIFY_SCOPE_UNSPECIFIED: VerifyScope
+VERIFY_SCOPE_FULL: VerifyScope
+VERIFY_SCOPE_WINDOWS: VerifyScope
 
 class GetStatusRequest(_message.Message):
     __slots__ = ()
@@ -178,10 +188,12 @@ class RunSqlResponse(_message.Message):
     def __init__(self, arrow: _Optional[bytes] = ...) -> None: ...
 
 class VerifyRequest(_message.Message):
-    __slots__ = ("wait_s",)
+    __slots__ = ("wait_s", "scope")
     WAIT_S_FIELD_NUMBER: _ClassVar[int]
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
     wait_s: float
-    def __init__(self, wait_s: _Optional[float] = ...) -> None: ...
+    scope: VerifyScope
+    def __init__(self, wait_s: _Optional[float] = ..., scope: _Optional[_Union[VerifyScope, str]] = ...) -> None: ...
 
 class VerifyCheck(_message.Message):
     __slots__ = ("name", "checked", "offenders", "examples")
