@@ -19,8 +19,8 @@ from cluster.records import Batch, Origin, PartitionStart
 from cluster.registry.catalog import FeatureSpec
 from cluster.serving.asof import Terms
 from cluster.stores.duckdb_status import WriterStatus
-from cluster.stores.duckdb_windows import ENTITIES_ON_A_PAGE, Changes, Page, Since
-from cluster.stores.ports import Definitions, Shipped, Upload, UploadState
+from cluster.stores.duckdb_windows import ENTITIES_ON_A_PAGE
+from cluster.stores.ports import Definitions, Shipped, Since, Upload, UploadState, WindowChanges, WindowPage
 from cluster.verify.newest import ranges
 from cluster.windows.panes import Pane
 
@@ -134,14 +134,14 @@ class WriterClient:
         """Return features as they were at each row's time; see cluster.serving.asof."""
         return self._writer.call("join", asked, specs, terms, read_id, seconds=LONG_SECONDS)
 
-    def window_changes(self, panes: Sequence[Pane], since: Since, now_us: int, *, whole: bool) -> Changes:
+    def window_changes(self, panes: Sequence[Pane], since: Since, now_us: int, *, whole: bool) -> WindowChanges:
         """See WindowHistory."""
-        found: Changes = self._writer.call("window_changes", panes, since, now_us, whole, seconds=LONG_SECONDS)
+        found: WindowChanges = self._writer.call("window_changes", panes, since, now_us, whole, seconds=LONG_SECONDS)
         return found
 
-    def window_page(self, panes: Sequence[Pane], above: str, up_to: str | None, now_us: int) -> Page:
+    def window_page(self, panes: Sequence[Pane], above: str, up_to: str | None, now_us: int) -> WindowPage:
         """See WindowHistory."""
-        found: Page = self._writer.call("window_page", panes, above, up_to, now_us, seconds=LONG_SECONDS)
+        found: WindowPage = self._writer.call("window_page", panes, above, up_to, now_us, seconds=LONG_SECONDS)
         return found
 
     def window_ranges(self, panes: Sequence[Pane]) -> list[tuple[str, str | None]]:

@@ -31,8 +31,8 @@ from cluster.serving.asof import Terms, join
 from cluster.stores.duckdb import DuckStore
 from cluster.stores.duckdb_reads import DuckReads
 from cluster.stores.duckdb_status import WriterStatus
-from cluster.stores.duckdb_windows import Changes, Page, Since, changes, page
-from cluster.stores.ports import Definitions, Shipped, Upload, UploadState
+from cluster.stores.duckdb_windows import changes, page
+from cluster.stores.ports import Definitions, Shipped, Since, Upload, UploadState, WindowChanges, WindowPage
 from cluster.telemetry import set_up_logs
 from cluster.windows.panes import Pane
 
@@ -201,12 +201,12 @@ class Writer(WriterBackfills):
         return join(self._reads, asked, specs, terms, read_id)
 
     @ray.method(concurrency_group="reads")
-    def window_changes(self, panes: Sequence[Pane], since: Since, now_us: int, whole: bool) -> Changes:  # noqa: FBT001 - a remote call
+    def window_changes(self, panes: Sequence[Pane], since: Since, now_us: int, whole: bool) -> WindowChanges:  # noqa: FBT001 - a remote call
         """See WindowHistory."""
         return changes(self._reads, panes, since, now_us, whole=whole)
 
     @ray.method(concurrency_group="reads")
-    def window_page(self, panes: Sequence[Pane], above: str, up_to: str | None, now_us: int) -> Page:
+    def window_page(self, panes: Sequence[Pane], above: str, up_to: str | None, now_us: int) -> WindowPage:
         """See WindowHistory."""
         give_way()
         return page(self._reads, panes, above, up_to, now_us)

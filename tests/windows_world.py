@@ -17,9 +17,9 @@ from cluster.serving.online_windows import WindowSet
 from cluster.stores.duckdb_database import DuckDatabase
 from cluster.stores.duckdb_reads import DuckReads
 from cluster.stores.duckdb_schema import CREATE_TABLES
-from cluster.stores.duckdb_windows import Changes, Page, Since, changes, page
+from cluster.stores.duckdb_windows import changes, page
 from cluster.stores.memory_windows import MemoryWindowStore
-from cluster.stores.ports import WindowStore
+from cluster.stores.ports import Since, WindowChanges, WindowPage, WindowStore
 from cluster.verify.newest import ranges
 from cluster.windows.panes import Pane, grouped
 from cluster.windows.publishing import Publisher
@@ -97,10 +97,10 @@ class History:
         self._cursor.execute("COMMIT")
         self.events = [e for e in self.events if e not in replaced] + list(events)
 
-    def window_changes(self, panes: Sequence[Pane], since: Since, now_us: int, *, whole: bool) -> Changes:
+    def window_changes(self, panes: Sequence[Pane], since: Since, now_us: int, *, whole: bool) -> WindowChanges:
         return changes(self.reads, panes, since, now_us, whole=whole)
 
-    def window_page(self, panes: Sequence[Pane], above: str, up_to: str | None, now_us: int) -> Page:
+    def window_page(self, panes: Sequence[Pane], above: str, up_to: str | None, now_us: int) -> WindowPage:
         return page(self.reads, panes, above, up_to, now_us)
 
     def window_ranges(self, panes: Sequence[Pane]) -> list[tuple[str, str | None]]:

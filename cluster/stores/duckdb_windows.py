@@ -7,8 +7,7 @@ store keeps with its cells (docs/decisions/0023).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 
 from cluster.records import SourceKind
 from cluster.stores.duckdb_reads import DuckReads, Snapshot
+from cluster.stores.ports import Since, WindowChanges, WindowPage
 from cluster.windows.panes import Pane
 from cluster.windows.partials import Layout
 from cluster.windows.window import MAX_DISTINCT
@@ -80,40 +80,7 @@ _AGGREGATES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Since:
-    """What the cells hold already: the ledger up to `row`, and of that the events up to the time `until_us`."""
-
-    row: int
-    until_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What the cells have to learn so that they hold the ledger up to `row`.
-
-    `cells` has a table for each pane with `entity_id`, `cell` and the columns of its layout: what is to be added or, if
-    `is_whole`, what is to be put there, `n` null where nothing is left. `next_us` is when the next event that lies in the
-    future will count. `is_too_much` has none of it: everything is to be computed again.
-    """
-
-    row: int
-    is_whole: bool = False
-    is_too_much: bool = False
-    cells: Mapping[str, pa.Table] = field(default_factory=dict)
-    next_us: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """All cells of some entities, by pane, as of the ledger up to `row`; `entities` may include some that have no cell."""
-
-    row: int
-    cells: Mapping[str, pa.Table]
-    entities: Mapping[str, list[str]]
-
-
-def changes(reads: DuckReads, panes: Sequence[Pane], since: Since, now_us: int, *, whole: bool) -> Changes:
+def changes(reads: DuckReads, panes: Sequence[Pane], since: Since, now_us: int, *, whole: bool) -> WindowChanges:
     """Return what happened after `since`, for cells of now.
 
     With `whole` the cells are computed again that new commits touch, also when they had been added to some of them before.
@@ -123,24 +90,24 @@ def changes(reads: DuckReads, panes: Sequence[Pane], since: Since, now_us: int, 
     with reads.snapshot() as snapshot:
         row = _end(snapshot)
         if row == since.row and not whole:
-            return Changes(row)
+            return WindowChanges(row)
         news = snapshot.query(_NEWS, {"row": since.row})
         if sum(news["n"].to_pylist()) > MOST_ROWS or row < since.row:
-            return Changes(row, is_too_much=True)
+            return WindowChanges(row, is_too_much=True)
         whole = whole or bool({SourceKind.REPLAY, SourceKind.BACKFILL} & set(news["kind"].to_pylist()))
         fresh = _fresh(snapshot, news, names, min(pane.oldest(now_us) * pane.hop_us for pane in panes), replaced=whole)
         if whole:
             due = snapshot.query(_DUE, {"names": names, "after": since.until_us})
             if len(due) > MOST_ROWS:
-                return Changes(row, is_too_much=True)
+                return WindowChanges(row, is_too_much=True)
             fresh = pa.concat_tables([fresh, due])
         snapshot.give("fresh", fresh)
         found = {pane.name: (_again if whole else _added)(snapshot, pane, now_us) for pane in panes}
     later = fresh["moment"].filter(pc.greater(fresh["moment"], now_us))
-    return Changes(row, whole, cells=found, next_us=pc.min(later).as_py())
+    return WindowChanges(row, whole, cells=found, next_us=pc.min(later).as_py())
 
 
-def page(reads: DuckReads, panes: Sequence[Pane], above: str, up_to: str | None, now_us: int) -> Page:
+def page(reads: DuckReads, panes: Sequence[Pane], above: str, up_to: str | None, now_us: int) -> WindowPage:
     """Return all cells of the entities in `(above, up_to]`."""
     within = "entity_id > $above" + ("" if up_to is None else " AND entity_id <= $up_to")
     bounds = {"above": above} | ({} if up_to is None else {"up_to": up_to})
@@ -152,7 +119,7 @@ def page(reads: DuckReads, panes: Sequence[Pane], above: str, up_to: str | None,
             cells[pane.name] = snapshot.query(_cells(pane, rows), _parameters(pane, now_us) | bounds)
             found = snapshot.query(_ENTITIES.format(within=within), {"input": pane.input} | bounds)
             entities[pane.name] = found["entity_id"].to_pylist()
-    return Page(row, cells, entities)
+    return WindowPage(row, cells, entities)
 
 
 def _end(snapshot: Snapshot) -> int:

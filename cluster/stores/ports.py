@@ -7,7 +7,7 @@ otherwise; nothing of a client library's errors comes through.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -132,6 +132,52 @@ class CellsRead:
 
     missing: Sequence[Pane]
     cells: Sequence[Sequence[tuple[Sequence[int], Sequence[bytes]]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What the cells hold already: the ledger up to `row`, and of that the events up to the time `until_us`."""
+
+    row: int
+    until_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class WindowChanges:
+    """What the cells have to learn so that they hold the ledger up to `row`.
+
+    `cells` has a table for each pane with `entity_id`, `cell` and the columns of its layout: what is to be added or, if
+    `is_whole`, what is to be put there, `n` null where nothing is left. `next_us` is when the next event that lies in the
+    future will count. `is_too_much` has none of it: everything is to be computed again.
+    """
+
+    row: int
+    is_whole: bool = False
+    is_too_much: bool = False
+    cells: Mapping[str, pa.Table] = field(default_factory=dict)
+    next_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPage:
+    """All cells of some entities, by pane, as of the ledger up to `row`; `entities` may include some that have no cell."""
+
+    row: int
+    cells: Mapping[str, pa.Table]
+    entities: Mapping[str, list[str]]
+
+
+class WindowHistory(Protocol):
+    """What of history belongs in the cells of windows. Raises RetryLater. Caller: whoever keeps the cells, one thread."""
+
+    def window_changes(self, panes: Sequence[Pane], since: Since, now_us: int, *, whole: bool) -> WindowChanges:
+        """Return what happened after `since`, for cells of now; `whole` if some may have been added to already."""
+
+    def window_page(self, panes: Sequence[Pane], above: str, up_to: str | None, now_us: int) -> WindowPage:
+        """Return all cells of the entities in `(above, up_to]`; None has no upper bound."""
+
+    def window_ranges(self, panes: Sequence[Pane]) -> list[tuple[str, str | None]]:
+        """Return bounds (above, up to) that cut all entities into pages."""
 
 
 class WindowStore(Protocol):

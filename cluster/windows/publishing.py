@@ -11,32 +11,17 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from cluster.errors import RetryLater
 from cluster.faults import Point, reach
-from cluster.stores.duckdb_windows import Changes, Page, Since
-from cluster.stores.ports import PaneCells, WindowStore
+from cluster.stores.ports import PaneCells, Since, WindowHistory, WindowStore
 from cluster.windows.panes import Pane
 from cluster.windows.partials import Layout, Partials
 
 _LOST = "somebody else looks after the cells of windows, or the online store lost them: they are computed again"
-
-
-class WindowHistory(Protocol):
-    """What publishing needs of the offline store. Raises RetryLater."""
-
-    def window_changes(self, panes: Sequence[Pane], since: Since, now_us: int, *, whole: bool) -> Changes:
-        """See cluster.stores.duckdb_windows.changes."""
-
-    def window_page(self, panes: Sequence[Pane], above: str, up_to: str | None, now_us: int) -> Page:
-        """See cluster.stores.duckdb_windows.page."""
-
-    def window_ranges(self, panes: Sequence[Pane]) -> list[tuple[str, str | None]]:
-        """Return bounds (above, up to) that cut all entities into pages."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ import pytest
 from cluster.registry import loader
 from cluster.registry.aggregation import Aggregation, Function
 from cluster.registry.catalog import Catalog
+from cluster.verify import SAMPLE
+from cluster.windows.partials import Layout
 from cluster.windows.window import MAX_DISTINCT, MAX_HOPS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "windows.md").read_text(encoding="utf-8")
@@ -46,3 +48,11 @@ def test_every_function_is_explained(function: Function) -> None:
 def test_its_limits_are_those_of_the_code() -> None:
     assert f"at most {MAX_HOPS:,} hops" in PAGE
     assert f"more than {MAX_DISTINCT:,} in one window" in PAGE
+
+
+def test_a_cell_takes_as_many_bytes_as_the_page_says() -> None:
+    some, most = (Function.COUNT, Function.SUM, Function.MEAN), [f for f in Function if f is not Function.COUNT_DISTINCT]
+    assert f"| counts | {Layout.of([Function.COUNT]).width} |" in PAGE
+    assert f"| counts, sums and means | {Layout.of(some).width} |" in PAGE
+    assert f"| all but different values | {Layout.of(most).width} |" in PAGE
+    assert f"compares them, for {SAMPLE:,} entities" in PAGE
