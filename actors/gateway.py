@@ -117,8 +117,8 @@ class AppBackend(FeatureReads):
 
     def _counted(self, report: Report) -> Mapping[str, Any]:
         for check in report.checks:
-            self._metrics.add(VERIFIED, check.checked - check.offenders, check.name, "right")
-            self._metrics.add(VERIFIED, check.offenders, check.name, "wrong")
+            self._metrics.add(VERIFIED, check.checked - check.offenders, "right")
+            self._metrics.add(VERIFIED, check.offenders, "wrong")
         return report.to_dict()
 
     def resume_partition(self, topic: str, partition: int, allowed_rejects: int) -> PartitionReport:

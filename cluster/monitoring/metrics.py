@@ -127,7 +127,7 @@ ONLINE_READ_SECONDS = Histogram(
     "raytide_online_read_seconds", "How long an online read took in the gateway.", ("outcome",), _READ_SECONDS
 )
 REDIS_ERRORS = Counter("raytide_redis_errors", "Exchanges with Redis that failed.", ("kind",))
-VERIFIED = Counter("raytide_verified", "Things that `raytide verify` compared.", ("check", "outcome"))
+VERIFIED = Counter("raytide_verified", "Things that `raytide verify` compared.", ("outcome",))
 WINDOWS_SECONDS = Gauge("raytide_windows_seconds", "Seconds since windows online were last brought to where history is.", ())
 
 # The cluster.
