@@ -37,6 +37,8 @@ class WindowKeeper:
         report = self._publisher.report
         if report.pages_total:
             return f"windows are computed from history: page {report.pages_done + 1:,} of {report.pages_total:,}"
+        if report.to_go:
+            return f"windows are behind: {report.to_go:,} commits to go"
         return self._trouble and f"windows are not kept up to date: {self._trouble}"
 
     def _run(self) -> None:
@@ -45,7 +47,10 @@ class WindowKeeper:
         while not self._stopped.is_set():
             try:
                 self._publisher.look()
-                since, self._trouble = now_us(), ""
+                self._trouble = ""
+                if self._publisher.report.to_go:
+                    continue
+                since = now_us()
             except RaytideError as error:
                 self._trouble = str(error)
             except Exception as error:  # whatever it was, the next look may work, and there is nobody else

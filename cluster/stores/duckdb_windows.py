@@ -20,16 +20,20 @@ from cluster.windows.panes import Pane
 from cluster.windows.partials import Layout
 from cluster.windows.window import MAX_DISTINCT
 
-#: Rows of new commits that are looked at one by one; beyond them everything is computed again, some entities at a time.
+#: Rows of new commits that are looked at in one step. A commit that has more, as a large file has, is not looked at: everything
+#: is computed again, some entities at a time.
 MOST_ROWS = 500_000
 ENTITIES_ON_A_PAGE = 5_000
 #: Squares of larger values are beyond a double: a spread with one of them is infinite.
 _SQUARABLE = "1e150"
 
 _END = "SELECT coalesce(max(rowid), -1) AS n FROM batches"
+_STEP = """
+    SELECT coalesce(max(n) FILTER (total <= $most), min(n)) AS n
+    FROM (SELECT rowid AS n, sum("rows") OVER (ORDER BY rowid) AS total FROM batches WHERE rowid > $row)"""
 _NEWS = """
     SELECT source_id, kind, min(first_position) AS first, max(next_position) AS next, sum("rows") AS n
-    FROM batches JOIN sources USING (source_id) WHERE batches.rowid > $row GROUP BY ALL"""
+    FROM batches JOIN sources USING (source_id) WHERE batches.rowid > $row AND batches.rowid <= $up_to GROUP BY ALL"""
 _COLUMNS = """entity_id, feature_name, value, epoch_us(event_timestamp) AS moment, epoch_us(created_at) AS created, position,
         source_id"""
 _FRESH = f"""
@@ -43,7 +47,10 @@ _REPLACED = f"""
 _DUE = f"""
     SELECT {_COLUMNS} FROM features
     WHERE feature_name IN (SELECT unnest($names::VARCHAR[])) AND event_timestamp > make_timestamp($after)
-    LIMIT {MOST_ROWS + 1}"""  # noqa: S608 - as above
+        AND event_timestamp <= make_timestamp($until) LIMIT $most"""  # noqa: S608 - as above
+_NEXT = """
+    SELECT epoch_us(min(event_timestamp)) AS moment FROM features
+    WHERE feature_name IN (SELECT unnest($names::VARCHAR[])) AND event_timestamp > make_timestamp($until)"""
 _TOUCHED = """
     SELECT DISTINCT entity_id, (moment - 1) // {hop} AS cell FROM fresh
     WHERE feature_name IN (SELECT unnest($names::VARCHAR[])) AND moment > $oldest AND moment <= $until"""
@@ -88,23 +95,24 @@ def changes(reads: DuckReads, panes: Sequence[Pane], since: Since, now_us: int, 
     """
     names = sorted({name for pane in panes for name in pane.inputs})
     with reads.snapshot() as snapshot:
-        row = _end(snapshot)
-        if row == since.row and not whole:
-            return WindowChanges(row)
-        news = snapshot.query(_NEWS, {"row": since.row})
-        if sum(news["n"].to_pylist()) > MOST_ROWS or row < since.row:
-            return WindowChanges(row, is_too_much=True)
+        end = _end(snapshot)
+        if end == since.row and not whole:
+            return WindowChanges(end, end)
+        row = _step(snapshot, since.row)
+        news = snapshot.query(_NEWS, {"row": since.row, "up_to": row})
+        if sum(news["n"].to_pylist()) > MOST_ROWS or end < since.row:
+            return WindowChanges(row, end, is_too_much=True)
         whole = whole or bool({SourceKind.REPLAY, SourceKind.BACKFILL} & set(news["kind"].to_pylist()))
         fresh = _fresh(snapshot, news, names, min(pane.oldest(now_us) * pane.hop_us for pane in panes), replaced=whole)
         if whole:
-            due = snapshot.query(_DUE, {"names": names, "after": since.until_us})
+            due = snapshot.query(_DUE, {"names": names, "after": since.until_us, "until": now_us, "most": MOST_ROWS + 1})
             if len(due) > MOST_ROWS:
-                return WindowChanges(row, is_too_much=True)
+                return WindowChanges(row, end, is_too_much=True)
             fresh = pa.concat_tables([fresh, due])
         snapshot.give("fresh", fresh)
         found = {pane.name: (_again if whole else _added)(snapshot, pane, now_us) for pane in panes}
-    later = fresh["moment"].filter(pc.greater(fresh["moment"], now_us))
-    return WindowChanges(row, whole, cells=found, next_us=pc.min(later).as_py())
+        later = _next(snapshot, names, now_us) if whole else pc.min(fresh["moment"].filter(pc.greater(fresh["moment"], now_us)))
+    return WindowChanges(row, end, whole, cells=found, next_us=later.as_py())
 
 
 def page(reads: DuckReads, panes: Sequence[Pane], above: str, up_to: str | None, now_us: int) -> WindowPage:
@@ -124,6 +132,16 @@ def page(reads: DuckReads, panes: Sequence[Pane], above: str, up_to: str | None,
 
 def _end(snapshot: Snapshot) -> int:
     return int(snapshot.query(_END)["n"][0].as_py())
+
+
+def _step(snapshot: Snapshot, row: int) -> int:
+    """Return the last row of the ledger that a step after `row` takes."""
+    found = snapshot.query(_STEP, {"row": row, "most": MOST_ROWS})["n"][0].as_py()
+    return row if found is None else int(found)
+
+
+def _next(snapshot: Snapshot, names: Sequence[str], now_us: int) -> pa.Scalar:
+    return snapshot.query(_NEXT, {"names": names, "until": now_us})["moment"][0]
 
 
 def _fresh(snapshot: Snapshot, news: pa.Table, names: Sequence[str], oldest: int, *, replaced: bool) -> pa.Table:

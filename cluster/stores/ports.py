@@ -144,7 +144,7 @@ class Since:
 
 @dataclass(frozen=True, slots=True)
 class WindowChanges:
-    """What the cells have to learn so that they hold the ledger up to `row`.
+    """What the cells have to learn so that they hold the ledger up to `row`; it goes on to `end`.
 
     `cells` has a table for each pane with `entity_id`, `cell` and the columns of its layout: what is to be added or, if
     `is_whole`, what is to be put there, `n` null where nothing is left. `next_us` is when the next event that lies in the
@@ -152,6 +152,7 @@ class WindowChanges:
     """
 
     row: int
+    end: int
     is_whole: bool = False
     is_too_much: bool = False
     cells: Mapping[str, pa.Table] = field(default_factory=dict)

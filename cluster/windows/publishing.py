@@ -26,11 +26,17 @@ _LOST = "somebody else looks after the cells of windows, or the online store los
 
 @dataclass(frozen=True, slots=True)
 class WindowReport:
-    """How far the cells are: the row of the ledger that they hold, or the pages that were filled, of how many."""
+    """How far the cells are: the row of the ledger that they hold, of `end`, or the pages that were filled, of how many."""
 
     row: int | None = None
+    end: int | None = None
     pages_done: int = 0
     pages_total: int = 0
+
+    @property
+    def to_go(self) -> int:
+        """Return how many rows of the ledger the cells lack."""
+        return 0 if self.row is None or self.end is None else self.end - self.row
 
 
 class Publisher:
@@ -96,7 +102,7 @@ class Publisher:
         pages = self._history.window_ranges(panes)
         first: int | None = None
         for number, (above, up_to) in enumerate(pages):
-            self.report = WindowReport(None if self._since is None else self._since.row, number, len(pages))
+            self.report = WindowReport(pages_done=number, pages_total=len(pages))
             page = self._history.window_page(panes, above, up_to, now_us)
             first = page.row if first is None else first
             for pane in panes:
@@ -121,8 +127,9 @@ class Publisher:
             reach(Point.WINDOWS_PUT)
             self._move(Since(found.row, now_us))
             self._next_us = _earliest(found.next_us, None if found.is_whole else self._next_us)
-        self._in_doubt = False
-        self.report = WindowReport(found.row)
+        # Whole cells are those of the end: what lies between would be added to them a second time.
+        self._in_doubt = found.is_whole and found.row < found.end
+        self.report = WindowReport(found.row, found.end)
 
     def _known(self) -> Since:
         if self._since is None:
