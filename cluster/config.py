@@ -153,6 +153,7 @@ class GatewayConfig(Section):
     max_entities: Positive = 10_000
     """Entities in one online read."""
     max_values: Positive = 200_000
+    max_cells: Positive = 1_000_000
     """Entities times features in one online read."""
     online_timeout_ms: Positive = 500
     """How long Redis may stay silent in an online read before it ends UNAVAILABLE; less if the caller has less time."""

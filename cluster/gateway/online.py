@@ -53,7 +53,7 @@ class OnlineReads:
 
         Raise AtFault over a bound, Unreachable without Redis, before the caller's deadline.
         """
-        self._check_bounds(len(entity_ids), len(features.names))
+        self._check_bounds(len(entity_ids), features)
         silence_s = min(self._config.online_timeout_ms / 1000, context.time_remaining() * SHARE_OF_DEADLINE)
         began = time.perf_counter()
         try:
@@ -84,7 +84,8 @@ class OnlineReads:
             self._known = (catalog, {})
         return self._known
 
-    def _check_bounds(self, entities: int, features: int) -> None:
+    def _check_bounds(self, entities: int, asked: OnlineFeatureSet) -> None:
+        features, cells = len(asked.names), asked.windows.most_cells
         if entities == 0:
             raise AtFault("entity_ids", Refused("the list is empty: name at least one entity"))
         if entities > (limit := self._config.max_entities):
@@ -100,5 +101,13 @@ class OnlineReads:
                 OverLimit(
                     f"{entities:,} entities with {features:,} features are {entities * features:,} values, but one call may "
                     f"ask for {limit:,}: ask in parts, or raise gateway.max_values"
+                ),
+            )
+        if entities * cells > (limit := self._config.max_cells):
+            raise AtFault(
+                "entity_ids",
+                OverLimit(
+                    f"{entities:,} entities with windows of {cells:,} cells are {entities * cells:,} cells, but one call may "
+                    f"look at {limit:,}: ask in parts, or raise gateway.max_cells"
                 ),
             )

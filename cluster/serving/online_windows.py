@@ -31,6 +31,11 @@ class WindowSet:
         needed = {pane_of(spec.aggregation, panes): None for spec in windows if spec.aggregation}
         return cls(windows, tuple(needed))
 
+    @property
+    def most_cells(self) -> int:
+        """Return how many cells a read of one entity may look at."""
+        return sum(pane.most_cells for pane in self.panes)
+
     def values(self, read: CellsRead, now_us: int) -> NDArray[np.float64]:
         """Return what the cells are worth at a time, `[aggregation, entity]`, NaN for null.
 

@@ -478,6 +478,17 @@ def test_more_values_than_allowed_are_refused_by_number(twin: Twin) -> None:
                 client.get_online_features("scoring", [1, 2, 3, 4])
 
 
+def test_more_cells_of_windows_than_allowed_are_refused_by_number(twin: Twin) -> None:
+    counted = Aggregation("user_age", "count", timedelta(days=7))
+    twin.in_force = build("shop", [replace(ONLINE, features=[*ONLINE.features, counted])]).registered_as(8)
+    for address in _serving(twin, GatewayConfig(port=0, max_cells=400)):
+        with RaytideClient(address) as client:
+            with pytest.raises(RetryLater):  # allowed, only not there yet
+                client.get_online_features([counted.name], [1, 2])
+            with pytest.raises(OverLimit, match=r"3 entities with windows of 169 cells are 507 cells.*400.*gateway\.max_cells"):
+                client.get_online_features([counted.name], [1, 2, 3])
+
+
 def test_windows_are_read_among_newest_values_and_as_of_now(twin: Twin, client: RaytideClient) -> None:
     counted = Aggregation("user_age", "count", timedelta(days=7))
     mean = Aggregation("user_age", "mean", timedelta(hours=1))

@@ -17,6 +17,8 @@ Fault = Callable[[World, random.Random, Traffic], float]
 
 #: How long after the start of traffic a random kill may come.
 LATEST_S = 0.5
+#: How often it is looked who the workers are.
+LOOK_S = 1.0
 #: Which processes pass a point often; the others pass once a file.
 _OFTEN = {Point.POLLED, Point.TRANSFORMED, Point.ONLINE, Point.IN_TRANSACTION, Point.COMMITTED, Point.ANSWERED}
 _OFTEN |= {Point.WINDOWS_COMPUTED, Point.WINDOWS_PUT}
@@ -50,7 +52,16 @@ def upload_task(world: World, rng: random.Random, traffic: Traffic) -> float:
     """Kill a Ray task that works on a piece of a file."""
     sent = traffic.files
     time.sleep(rng.uniform(0, LATEST_S))
-    pid = eventually(lambda: rng.choice(world.tasks() or [0]), "a piece of a file is at work", every=0.005)
+    # Asking who the workers are takes as long as a piece does; few are born meanwhile.
+    processes, looked = world.processes(), time.monotonic()
+
+    def at_work() -> int:
+        nonlocal processes, looked
+        if time.monotonic() > looked + LOOK_S:
+            processes, looked = world.processes(), time.monotonic()
+        return rng.choice(world.tasks(processes) or [0])
+
+    pid = eventually(at_work, "a piece of a file is at work", every=0.005)
     at = kill(pid)
     eventually(lambda: traffic.files > sent + 1, "files go on")
     return recovery.after_any_commit(world, at)

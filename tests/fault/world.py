@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,13 +164,18 @@ class World:
         """Return the Ray head's process."""
         return psutil.Process(self.remembered()["head"]["process"]["pid"])
 
-    def tasks(self) -> list[int]:
-        """Return the process ids of upload tasks that run right now."""
+    def processes(self) -> list[int]:
+        """Return the process ids of the app."""
+        return [process.pid for process in self.head().children(recursive=True)]
+
+    @staticmethod
+    def tasks(workers: Sequence[int]) -> list[int]:
+        """Return those of some processes in which an upload task runs right now: cheap, for those who ask all the time."""
         found = []
-        for process in self.head().children(recursive=True):
-            with contextlib.suppress(psutil.Error, IndexError):
-                if process.cmdline()[0].startswith("ray::upload:"):
-                    found.append(process.pid)
+        for pid in workers:
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::upload:"):
+                    found.append(pid)
         return found
 
     # What the stores hold.
