@@ -16,7 +16,8 @@ from cluster.lineage.features import alike, stored_versions
 from cluster.monitoring.metrics import Metrics
 from cluster.registry import loader
 from cluster.registry.catalog import Catalog, FeatureSpec
-from cluster.serving.asof import Terms, asking, with_features
+from cluster.serving.asof import Terms, asking, finished, with_features
+from cluster.serving.computed import base_of
 from cluster.stores.redis import RedisOnlineStore
 
 
@@ -24,7 +25,7 @@ class FeatureReads:
     """Meets the gateway's ReadingBackend. Online reads go straight to Redis."""
 
     def __init__(self, app: App, metrics: Metrics) -> None:
-        self.definitions = InForce(app)
+        self.definitions, self.function_seconds = InForce(app), app.config.ingest.transform_timeout_s
         quietly(self.definitions.look, None)  # while the writer is away: the supervisor says later when to look
         self.offline = BackfillClient()
         self.online = RedisOnlineStore(app.redis_url, app.config.online_store, metrics)
@@ -46,7 +47,8 @@ class FeatureReads:
             stored = stored_versions(self.offline)
             versions = {name: alike(name, stored, read.registry_version) for spec in specs for name in spec.rows}
             terms = replace(terms, versions=versions)
-        return with_features(entity_rows, self.offline.join(asked, specs, terms, read.read_id))
+        columns = self.offline.join(asked, base_of(specs), terms, read.read_id)
+        return with_features(entity_rows, finished(columns, specs, terms, self.function_seconds))
 
     def cancel_historical(self, read_id: str, /) -> None:
         """Stop a read that nobody waits for any more."""

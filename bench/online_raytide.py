@@ -29,6 +29,7 @@ class OnlineBackend:
     """The part of a gateway's Backend that online reads use."""
 
     dead_letters = backfills = uploads = offline = None
+    function_seconds = 10.0
 
     def __init__(self, online: RedisOnlineStore, catalog: Catalog) -> None:
         self.online, self._catalog = online, catalog

@@ -103,6 +103,10 @@ class ReadingBackend(Protocol):
     def online(self) -> OnlineStore:
         """Return the newest values."""
 
+    @property
+    def function_seconds(self) -> float:
+        """Return how long a function may take that runs on answers."""
+
     def catalog(self) -> Catalog:
         """Return the definitions in force."""
 

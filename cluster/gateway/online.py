@@ -16,7 +16,7 @@ from cluster.gateway.failures import AtFault, argument
 from cluster.gateway.names import Names, wanted
 from cluster.monitoring.metrics import NO_METRICS, ONLINE_READ_SECONDS, ONLINE_VALUES, Metrics
 from cluster.registry.catalog import Catalog
-from cluster.serving.online import STATUSES, OnlineAnswer, OnlineFeatureSet
+from cluster.serving.online import STATUSES, At, OnlineAnswer, OnlineFeatureSet
 from cluster.windows.panes import panes_of
 
 #: Lists of names whose meaning is kept; the same few are asked for over and over.
@@ -70,8 +70,8 @@ class OnlineReads:
         if not features.windows.specs:
             return answer
         cells = online.windows.read(features.windows.panes, entity_ids, silence_s / 2)
-        at = now_us()
-        return features.with_windows(answer, features.windows.values(cells, at), at)
+        at = At(now_us(), self._backend.function_seconds)
+        return features.complete(answer, features.windows.values(cells, at.now_us), at)
 
     def _measure(self, answer: OnlineAnswer, took_s: float) -> None:
         self._metrics.observe(ONLINE_READ_SECONDS, took_s, ANSWERED)

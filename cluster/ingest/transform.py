@@ -17,7 +17,7 @@ from cluster.ingest.steps import Chosen, Fault, Step, ViewSteps
 from cluster.records import ROWS_SCHEMA, Events
 from cluster.registry.catalog import Catalog
 from cluster.registry.checks import inputs_of
-from cluster.registry.definitions import FeatureFunction, FeatureView, Wide
+from cluster.registry.definitions import FeatureView, Wide
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def compile_transform(catalog: Catalog, source_name: str, timeout_s: float = TIM
 
 
 def _compiled(view: FeatureView, columns: Iterable[str], timeout_s: float) -> ViewSteps:
-    functions = dag.order([item for item in view.features if isinstance(item, FeatureFunction)], columns)
+    functions = dag.order(view.record_functions, columns)
     where = Step.of(view.where, timeout_s) if view.where else None
     return ViewSteps(where, tuple(Step.of(function, timeout_s) for function in functions), view.stored)
 

@@ -72,14 +72,16 @@ def _columns(source: Definition) -> Iterator[Part]:
 
 
 def _features(view: Definition, source: Definition) -> Iterator[Part]:
-    computed = {name for item in view["features"] if item["kind"] == "function" for name in names_of(item)}
+    computed = {name for item in view["features"] if item["kind"] in {"function", "aggregation"} for name in names_of(item)}
+    reads = _reads(view)
     filters = list(_filters(view, source))
     yield from filters
     for item in view["features"]:
         taken = [node.id for node, _ in filters]
         if item["kind"] == "function":
             function = Node(NodeKind.FUNCTION, f"{view['name']}.{item['name']}", item["mode"], _digest(item))
-            yield function, [_input(view, source, name, computed) for name in item["inputs"]]
+            features = {*item["inputs"]} if item["name"] in reads else computed  # an answer has no columns
+            yield function, [_input(view, source, name, features) for name in item["inputs"]]
             taken, digest = [function.id, *taken], _digest(view)
         elif item["kind"] == "aggregation":
             yield _window(view, item), [f"{NodeKind.FEATURE}:{_feature(view, name)}" for name in _inputs_of(item)]
@@ -88,6 +90,17 @@ def _features(view: Definition, source: Definition) -> Iterator[Part]:
             taken, digest = [f"{NodeKind.COLUMN}:{_column(source, item['name'])}", *taken], _digest({**view, "field": item})
         for name in names_of(item):
             yield Node(NodeKind.FEATURE, _feature(view, name), _read_as(view), digest), taken
+
+
+def _reads(view: Definition) -> set[str]:
+    """Return the functions that take an aggregation, or the result of one that does."""
+    windows = {item["name"] for item in view["features"] if item["kind"] == "aggregation"}
+    functions = [item for item in view["features"] if item["kind"] == "function"]
+    found: set[str] = set()
+    while more := [f for f in functions if f["name"] not in found and windows & {*f["inputs"]}]:
+        found |= {function["name"] for function in more}
+        windows |= {name for function in more for name in names_of(function)}
+    return found
 
 
 def _window(view: Definition, item: Definition) -> Node:

@@ -78,7 +78,7 @@ def value_lineage(reads: Reads, catalog: Catalog, asked: Asked, now_us: int) -> 
     Raise Refused for an aggregation, which has no record of its own.
     """
     spec = feature_meant(catalog, asked.feature)
-    if spec.aggregation:
+    if not spec.is_stored:
         raise Refused(
             f"'{spec.view}:{spec.name}' is computed from many records when it is read: ask for '{spec.view}:{spec.rows[0]}'"
         )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from collections.abc import Set as AbstractSet
 
 from cluster.errors import Misconfigured
 from cluster.registry.aggregation import Aggregation, Function
-from cluster.registry.definitions import FeatureFunction, FeatureView, Long
+from cluster.registry.definitions import FeatureView, Long
 from cluster.registry.names import near_matches
 from cluster.registry.places import at, within
 
@@ -26,7 +25,6 @@ def check_aggregations(where: str, view: FeatureView) -> None:
                 raise Misconfigured(
                     "a record of a Long source is one feature, so no other can be its filter: use a Wide source"
                 )
-    _check_takers(where, view, {item.name for item in windows})
 
 
 def _check_function(item: Aggregation) -> None:
@@ -39,19 +37,10 @@ def _check_taken(part: str, name: str, view: FeatureView, windows: Collection[Ag
         raise Misconfigured(f"{part} is {name!r}: give the name of a feature of the view, as text")
     if any(name == item.name for item in windows):
         raise Misconfigured(f"{part} '{name}' is an aggregation itself: take a feature that history has")
+    if any(name in function.names for function in view.read_functions):
+        raise Misconfigured(f"{part} '{name}' is computed from an aggregation when it is read: take a feature that history has")
     if name not in view.stored:
         raise Misconfigured(
             f"{part} '{name}' is no feature of the view, and only what a view lists is in history"
             f"{near_matches(name, view.stored)}; list it before the aggregation",
         )
-
-
-def _check_takers(where: str, view: FeatureView, windows: AbstractSet[str]) -> None:
-    """Check that no function takes a window: functions run when an event comes, windows when somebody reads."""
-    for item in view.features:
-        if isinstance(item, FeatureFunction) and (taken := sorted(windows & set(item.inputs))):
-            with at(item):
-                raise Misconfigured(
-                    f"{where}: feature '{item.name}' takes the aggregation '{taken[0]}', which has a value only when it is "
-                    "read: compute this from the answer instead",
-                )

@@ -13,6 +13,7 @@ from cluster.registry.aggregation import Aggregation
 from cluster.registry.checks import AnySource
 from cluster.registry.definitions import (
     Entity,
+    FeatureFunction,
     FeatureService,
     FeatureView,
     Field,
@@ -26,11 +27,21 @@ __all__ = [
     "AnySource",
     "Catalog",
     "FeatureSpec",
+    "ReadFunction",
     "build",
     "near_matches",
     "references_of",
     "ttl_microseconds",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFunction:
+    """A feature that is computed when it is read: which output of which function, of which features' answers."""
+
+    function: FeatureFunction
+    output: int
+    inputs: tuple[FeatureSpec, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +57,19 @@ class FeatureSpec:
     ttl_us: int | None
     field: Field | None  # None for a feature that a function computes
     aggregation: Aggregation | None = None  # of a feature that is computed when it is read
+    computed: ReadFunction | None = None  # of one that is computed from the answers of others then
 
     @property
     def rows(self) -> tuple[str, ...]:
         """Return the names of the features whose rows in history a read of it looks at."""
+        if self.computed:
+            return tuple(dict.fromkeys(name for spec in self.computed.inputs for name in spec.rows))
         return self.aggregation.inputs if self.aggregation else (self.name,)
+
+    @property
+    def is_stored(self) -> bool:
+        """Return whether history has rows of it, and Redis its newest value."""
+        return not self.aggregation and not self.computed
 
 
 @dataclass(frozen=True)
@@ -90,7 +109,7 @@ class Catalog:
 
     def online_names(self, source: str | None = None) -> list[str]:
         """Return the names of the features whose newest values are kept online, of one source or of all, sorted."""
-        kept = (f for f in self.features.values() if f.online and not f.aggregation)
+        kept = (f for f in self.features.values() if f.online and f.is_stored)
         return sorted(f.name for f in kept if source in (None, f.source))
 
     def describe(self) -> dict[str, Any]:
@@ -214,10 +233,14 @@ def _features(views: Iterable[FeatureView]) -> dict[str, FeatureSpec]:
                 join_key=view.entity.join_key,
                 source=view.source.name,
                 online=view.online,
-                ttl_us=None if isinstance(item, Aggregation) else ttl_microseconds(view.ttl),
+                ttl_us=ttl_microseconds(view.ttl) if name in view.stored else None,
                 field=item if isinstance(item, Field) else None,
                 aggregation=item if isinstance(item, Aggregation) else None,
             )
+        for function in checks.read_order(view):
+            inputs = tuple(features[name] for name in function.inputs)
+            for output, name in enumerate(function.names):
+                features[name] = replace(features[name], computed=ReadFunction(function, output, inputs))
     return features
 
 

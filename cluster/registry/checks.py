@@ -113,6 +113,7 @@ def check_view(view: FeatureView) -> None:
     if not view.features:
         raise Misconfigured(f"{where} has no features: list at least one")
     check_aggregations(where, view)
+    _check_read_functions(where, view)
     for item in view.features:
         with at(item):
             _check_feature(where, item, view.entity)
@@ -177,9 +178,11 @@ def _check_feature(where: str, item: Field | FeatureFunction | Aggregation, enti
 def _check_long(where: str, view: FeatureView) -> None:
     if view.where:
         raise Misconfigured(f"{where}: where needs columns, and records of a Long source have none: use a Wide source")
+    reads = {function.names[0] for function in view.read_functions}
     for item in view.features:
-        with at(item):
-            _check_finished(where, item, view.source.name)
+        if item.names[0] not in reads:
+            with at(item):
+                _check_finished(where, item, view.source.name)
 
 
 def _check_finished(where: str, item: Field | FeatureFunction | Aggregation, source: str) -> None:
@@ -212,7 +215,32 @@ def _check_wide(where: str, view: FeatureView, records: Wide) -> None:
             with at(item):
                 _check_taken(where, item, columns)
     with within(where):
-        dag.order([f for f in view.features if isinstance(f, FeatureFunction)], inputs_of(records))
+        dag.order(view.record_functions, inputs_of(records))
+
+
+def _check_read_functions(where: str, view: FeatureView) -> None:
+    """Check functions that run on answers: they take features of their view, and nothing of a record, for there is none."""
+    features = {*view.names}
+    for function in view.read_functions:
+        with (
+            at(function),
+            within(f"{where}, feature '{function.name}', which runs when it is read"),
+        ):
+            if taken := [name for name in function.inputs if name not in features]:
+                raise Misconfigured(
+                    f"it takes '{taken[0]}', which is no feature of the view: a window has no record to take it from"
+                    f"{near_matches(taken[0], features - {*function.names})}"
+                )
+            if any(map(_is_limited, function.fields)):
+                raise Misconfigured("it has limits, which reject records, and there is none: leave them out")
+    with within(where):
+        read_order(view)
+
+
+def read_order(view: FeatureView) -> tuple[FeatureFunction, ...]:
+    """Return the functions that run on answers so that each comes after those whose results it takes; raise Misconfigured."""
+    made = {name for function in view.read_functions for name in function.names}
+    return dag.order(view.read_functions, [name for name in view.names if name not in made])
 
 
 def inputs_of(records: Wide) -> list[str]:

@@ -236,7 +236,8 @@ class FeatureView:
     `where` is a function of source columns: events for which it is false or null have no rows in this view, and no
     function of the view sees them. They are no rejects, and other views have their rows all the same.
 
-    An `Aggregation` is a feature over a window of another feature of the view; a ttl does not concern it.
+    An `Aggregation` is a feature over a window of another feature of the view; a ttl does not concern it. A function that
+    takes one runs when somebody reads, on the answers.
     """
 
     name: str
@@ -257,9 +258,27 @@ class FeatureView:
         return tuple(name for item in self.features for name in item.names)
 
     @property
+    def read_functions(self) -> tuple[FeatureFunction, ...]:
+        """Return the functions that take an aggregation, or the result of one that does: they run when somebody reads."""
+        names, found = {item.name for item in self.features if isinstance(item, Aggregation)}, dict[str, FeatureFunction]()
+        functions = [item for item in self.features if isinstance(item, FeatureFunction)]
+        while more := [f for f in functions if f.names[0] not in found and names & set(f.inputs)]:
+            found |= {function.names[0]: function for function in more}
+            names |= {name for function in more for name in function.names}
+        return tuple(function for function in functions if function.names[0] in found)
+
+    @property
+    def record_functions(self) -> tuple[FeatureFunction, ...]:
+        """Return the functions that run once for each record, when it comes in."""
+        reads = {function.names[0] for function in self.read_functions}
+        return tuple(f for f in self.features if isinstance(f, FeatureFunction) and f.names[0] not in reads)
+
+    @property
     def stored(self) -> tuple[str, ...]:
-        """Return the names of those that history has: aggregations are computed from them when they are read."""
-        return tuple(name for item in self.features if not isinstance(item, Aggregation) for name in item.names)
+        """Return the names of those that history has: the others are computed from them when they are read."""
+        reads = {function.names[0] for function in self.read_functions}
+        kept = (item for item in self.features if not isinstance(item, Aggregation) and item.names[0] not in reads)
+        return tuple(name for item in kept for name in item.names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cluster.errors import Refused
+from cluster.ingest.budget import TIMEOUT_S
 from cluster.ingest.times import to_micros
 from cluster.registry.catalog import FeatureSpec
 from cluster.serving.asof_queries import Asked, Snapshot, Terms, joined
+from cluster.serving.computed import base_of, complete
 from cluster.serving.windows import Questions, aggregated
 
 __all__ = ["AS_IT_IS", "TIME", "Reads", "Terms", "asking", "join", "point_in_time", "with_features"]
@@ -45,8 +47,8 @@ def point_in_time(
     nothing, also for want of a key or a time, have nulls. All features are read at one moment of the database. Raise Refused
     for missing, unusable or clashing columns.
     """
-    columns = join(reads, asking(entity_rows, specs, terms), specs, terms, read_id)
-    return with_features(entity_rows, columns)
+    columns = join(reads, asking(entity_rows, specs, terms), base_of(specs), terms, read_id)
+    return with_features(entity_rows, finished(columns, specs, terms))
 
 
 def asking(entity_rows: pa.Table, specs: Sequence[FeatureSpec], terms: Terms) -> pa.Table:
@@ -59,21 +61,30 @@ def asking(entity_rows: pa.Table, specs: Sequence[FeatureSpec], terms: Terms) ->
 
 
 def join(reads: Reads, asked_rows: pa.Table, specs: Sequence[FeatureSpec], terms: Terms, read_id: str = "") -> pa.Table:
-    """Return the features' columns alone, for what `asking` returned."""
+    """Return the features' columns alone, by their names, for what `asking` returned; none of `specs` is computed."""
     times, usable = _times(asked_rows[TIME], TIME)
     known = None
     if terms.known_at_column:
         known, valid = _times(asked_rows[terms.known_at_column], terms.known_at_column)
         usable &= valid
-    named, keys = _named(specs, terms), sorted({spec.join_key for spec in specs})
+    keys = sorted({spec.join_key for spec in specs})
     asked = {key: _asked(f"asked_{n}", _keys(asked_rows[key], key), times, usable, known) for n, key in enumerate(keys)}
     with reads.snapshot({name: table for one in asked.values() for name, table in one.tables.items()}, read_id) as snapshot:
         found = {
             name: _column(values, len(times))
             for key in keys
-            for name, values in _found(snapshot, asked[key], [spec for spec in named.values() if spec.join_key == key], terms)
+            for name, values in _found(snapshot, asked[key], [spec for spec in specs if spec.join_key == key], terms)
         }
-    return pa.table({name: found[spec.name] for name, spec in named.items()})
+    return pa.table({spec.name: found[spec.name] for spec in specs})
+
+
+def finished(columns: pa.Table, specs: Sequence[FeatureSpec], terms: Terms, timeout_s: float = TIMEOUT_S) -> pa.Table:
+    """Return the columns of all `specs` under the names that `terms` ask for, from what `join` found of `base_of(specs)`."""
+    if any(spec.computed for spec in specs):
+        answers = {name: columns[name].to_numpy() for name in columns.column_names}
+        found = complete(specs, answers, timeout_s)
+        columns = pa.table({name: pa.array(values, pa.float64(), from_pandas=True) for name, values in found.items()})
+    return pa.table({name: columns[spec.name] for name, spec in _named(specs, terms).items()})
 
 
 def with_features(entity_rows: pa.Table, columns: pa.Table) -> pa.Table:

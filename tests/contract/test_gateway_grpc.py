@@ -252,6 +252,8 @@ class TwinBackfills:
 class Twin:
     """Meets Backend and Offline; `trouble` makes status fail, `gate` makes it wait."""
 
+    function_seconds = 5.0
+
     def __init__(self) -> None:
         self.online: MemoryOnlineStore | RedisOnlineStore = MemoryOnlineStore()
         self.uploads = TwinUploads()

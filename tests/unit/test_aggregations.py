@@ -19,6 +19,7 @@ from cluster.registry.catalog import Catalog, build
 from cluster.registry.definitions import (
     DType,
     Entity,
+    FeatureFunction,
     FeatureService,
     FeatureView,
     Field,
@@ -122,13 +123,64 @@ def test_names_are_unique_and_plain() -> None:
     assert "names are lower case letters" in refused(view(replace(SUM, name="Sum")))
 
 
-def test_a_function_takes_no_aggregation() -> None:
-    @feature()
-    def share(net: float, net_sum_7d: float) -> float:
-        return net / net_sum_7d
+@feature()
+def share(net: float, net_sum_7d: float | None) -> float | None:
+    return net / net_sum_7d if net_sum_7d else None
 
-    text = refused(view(SUM, share))
-    assert "feature 'share' takes the aggregation 'net_sum_7d', which has a value only when it is read: compute this" in text
+
+@feature(mode="numpy", outputs=("share_twice", "share_squared"))
+def shares(share: Any) -> Any:
+    return share * 2, share**2
+
+
+def test_a_function_that_takes_one_runs_when_it_is_read() -> None:
+    catalog = build("shop", [view(shares, share, SUM)])
+    made = catalog.features["share_squared"]
+    assert made.computed is not None
+    assert (made.computed.function, made.computed.output) == (shares, 1)
+    assert [spec.name for spec in made.computed.inputs] == ["share"]
+    assert (made.rows, made.is_stored, made.ttl_us) == (("net", "paid"), False, None)
+    assert not {"share", "share_twice", "share_squared", "net_sum_7d"} & {*catalog.views["order"].stored}
+    assert "share" not in catalog.online_names()
+
+
+def test_no_event_runs_it() -> None:
+    catalog = build("shop", [view(shares, share, SUM)])
+    plain = build("shop", [view(SUM)])
+    assert [spec.name for spec in catalog.features_of("orders")] == [spec.name for spec in plain.features_of("orders")]
+
+
+def test_its_lineage_goes_through_the_window() -> None:
+    found = feature_lineage(build("shop", [view(shares, share, SUM)]), "share")
+    [function] = [node for node in found.graph.inputs(found.node) if node.name == "order.share"]
+    assert [node.name for node in found.graph.inputs(function)] == ["order:net", "order:net_sum_7d"]
+
+
+def _of_a_column(amount: float, net_sum_7d: float) -> float:
+    return amount / net_sum_7d
+
+
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        (feature()(_of_a_column), "feature '_of_a_column', which runs when it is read: it takes 'amount', which is no feature"),
+        (feature(minimum=0)(lambda net_sum_7d: net_sum_7d), "it has limits, which reject records, and there is none"),
+    ],
+)
+def test_what_cannot_run_on_answers(item: FeatureFunction, said: str) -> None:
+    named = replace(item, name="of_a_window") if item.name == "<lambda>" else item
+    assert said in refused(view(SUM, named))
+
+
+def test_functions_of_windows_may_not_go_round_in_a_circle() -> None:
+    one = feature(name="one")(lambda net_sum_7d, other: net_sum_7d + other)
+    other = feature(name="other")(lambda one: one)
+    assert "need each other in a circle" in refused(view(SUM, one, other))
+
+
+def test_no_window_over_what_is_computed_from_one() -> None:
+    over = Aggregation("share", "sum", DAY)
+    assert "input 'share' is computed from an aggregation when it is read" in refused(view(SUM, share, over))
 
 
 def test_features_of_a_long_source_can_be_aggregated_but_not_filtered() -> None:
