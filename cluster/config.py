@@ -153,8 +153,9 @@ class GatewayConfig(Section):
     max_entities: Positive = 10_000
     """Entities in one online read."""
     max_values: Positive = 200_000
-    max_cells: Positive = 1_000_000
     """Entities times features in one online read."""
+    max_cells: Positive = 1_000_000
+    """Entities times hops of the windows' panes in one online read: what Redis may have to send."""
     online_timeout_ms: Positive = 500
     """How long Redis may stay silent in an online read before it ends UNAVAILABLE; less if the caller has less time."""
     max_historical_rows: Positive = 5_000_000
