@@ -50,7 +50,7 @@ fault: $(READY) ## the fault matrix, into docs/proofs.md; FAULT="kill:* --rounds
 	@$(BIN)/python -m tests.fault --publish $(FAULT)
 	$(BIN)/python -m pytest -m nodes -s
 
-bench: $(READY) ## events/s beside a plain confluent-kafka loop, functions beside calls by hand, files beside DuckDB, streams beside both, online and historical reads beside Feast, windows beside plain SQL
+bench: $(READY) ## events/s beside a plain confluent-kafka loop, functions beside calls by hand, files beside DuckDB, streams beside both, online and historical reads beside Feast, windows beside plain SQL, and online
 	@$(BIN)/python -m bench.ingest
 	@$(BIN)/python -m bench.graph
 	@$(BIN)/python -m bench.files
@@ -58,6 +58,7 @@ bench: $(READY) ## events/s beside a plain confluent-kafka loop, functions besid
 	@$(BIN)/python -m bench.online
 	@$(BIN)/python -m bench.historical
 	@$(BIN)/python -m bench.windows
+	@$(BIN)/python -m bench.windows_online
 	@$(BIN)/python -m bench.online_loaded
 
 OUT ?= proto

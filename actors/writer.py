@@ -38,7 +38,7 @@ from cluster.windows.panes import Pane
 
 # A predecessor that was killed may need a moment to let go of the file.
 LOCK_SECONDS = 30
-GROUPS = {"commits": 256, "uploads": 32, "reads": 8, "control": 4}
+GROUPS = {"commits": 256, "uploads": 32, "reads": 8, "windows": 1, "control": 4}
 
 
 @retry(
@@ -64,6 +64,9 @@ class Writer(WriterBackfills):
         set_up_logs(app.config.telemetry, actor=WRITER)
         self._store = open_store(app)
         self._reads = DuckReads(self._store.database, app.config.offline_store)
+        # Windows follow commits: they must not wait for a turn behind reads that take minutes.
+        alone = app.config.offline_store.model_copy(update={"concurrent_reads": 1})
+        self._window_reads = DuckReads(self._store.database, alone)
         self._ended = threading.Event()
         on_sigterm(self.close)
 
@@ -200,16 +203,15 @@ class Writer(WriterBackfills):
         give_way()
         return join(self._reads, asked, specs, terms, read_id)
 
-    @ray.method(concurrency_group="reads")
+    @ray.method(concurrency_group="windows")
     def window_changes(self, panes: Sequence[Pane], since: Since, now_us: int, whole: bool) -> WindowChanges:  # noqa: FBT001 - a remote call
         """See WindowHistory."""
-        return changes(self._reads, panes, since, now_us, whole=whole)
+        return changes(self._window_reads, panes, since, now_us, whole=whole)
 
-    @ray.method(concurrency_group="reads")
+    @ray.method(concurrency_group="windows")
     def window_page(self, panes: Sequence[Pane], above: str, up_to: str | None, now_us: int) -> WindowPage:
         """See WindowHistory."""
-        give_way()
-        return page(self._reads, panes, above, up_to, now_us)
+        return page(self._window_reads, panes, above, up_to, now_us)
 
     @ray.method(concurrency_group="control")
     def cancel_read(self, read_id: str) -> None:
