@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.services import kafka_server, valkey_server
+
+# Hundreds of processes are started, and brokers that live for a minute: compiling the same code again and again, or twice for
+# speed that nobody needs, would be most of what the stack tests do.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 
 @pytest.fixture(scope="session")

@@ -15,18 +15,19 @@ pytestmark = [pytest.mark.stack, pytest.mark.fault, pytest.mark.timeout(300)]
 #: One of each kind; the others, and more rounds, are for `make fault`.
 SHORT = chosen(
     [
-        "kill:*",
+        "kill:partition",
+        "kill:writer",
+        "kill:supervisor",
+        "kill:upload-task",
         "at:stream.online",
         "at:writer.in_transaction",
         "at:writer.committed",
         "at:upload.spooled",
         "at:writer.file_committed",
         "at:upload.publishing",
+        "at:windows.put",
         "poison:burst",
         "redis:killed",
-        "redis:full",
-        "disk:history",
-        "clock:back",
     ],
 )
 SEED = 1

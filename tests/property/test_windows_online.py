@@ -21,7 +21,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
     history.close()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**9), st.lists(st.sampled_from(STEPS), min_size=3, max_size=25), st.sampled_from([6, 40, 500_000]))
 def test_windows_online_are_what_nested_loops_find(history: History, seed: int, steps: list[str], most_rows: int) -> None:
     history.empty()

@@ -12,7 +12,7 @@ from cluster.config import OfflineStoreConfig
 from cluster.stores.duckdb_database import DuckDatabase
 from cluster.stores.duckdb_statements import Cursor, incoming, run, transaction
 
-WRITERS, COMMITS = 3, 60
+WRITERS, COMMITS = 3, 30
 _SEEN = "SELECT rowid, source_id FROM batches WHERE rowid > ? ORDER BY rowid"
 
 
@@ -31,7 +31,7 @@ def test_whoever_asks_for_what_came_after_a_row_misses_nothing_and_sees_nothing_
         with database.cursor() as cursor:
             for n in range(COMMITS):
                 # Some so large that DuckDB writes their rows to the file before they are committed.
-                commit(cursor, writer * COMMITS + n, 200_000 if writer == 0 and n % 20 == 0 else 10)
+                commit(cursor, writer * COMMITS + n, 200_000 if writer == 0 and n % 15 == 0 else 10)
 
     writers = [threading.Thread(target=write, args=(writer,)) for writer in range(WRITERS)]
     for thread in writers:
