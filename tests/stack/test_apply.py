@@ -16,7 +16,7 @@ from kafka import KafkaProducer
 from raytide.client import RaytideClient
 from tests.stack.conftest import ROOT, RunningApp, running_app
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.stack, pytest.mark.long, pytest.mark.timeout(300)]
 
 TOPIC = "apply.clicks"
 #: A source of its own beside the demo's, whose one feature says which version computed it.

@@ -21,7 +21,7 @@ from kafka import KafkaProducer
 
 from tests.stack.conftest import ROOT, RunningApp
 
-pytestmark = [pytest.mark.stack, pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.stack, pytest.mark.long, pytest.mark.fault, pytest.mark.timeout(300)]
 
 TOPIC = "raytide.features"
 ENDS = 'SELECT topic, "partition", epoch, next_offset FROM partitions'
@@ -107,7 +107,6 @@ def test_sigterm_to_an_actor_finishes_what_is_in_flight(app: RunningApp, produce
     assert "Traceback" not in logged(app, before)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("frozen", ["writer", "valkey", "supervisor"])
 def test_a_stop_keeps_its_deadline_and_says_what_was_left(app: RunningApp, producer: KafkaProducer, frozen: str) -> None:
     marker = uuid.uuid4().hex

@@ -21,7 +21,7 @@ from cluster.errors import RaytideError
 from raytide.client import RaytideClient
 from tests.stack.conftest import ROOT, RunningApp, environment, running_app
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.stack, pytest.mark.long, pytest.mark.timeout(300)]
 
 FEATURES = "raytide.features"
 
