@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -41,6 +42,7 @@ def verify(
 def watched(client: RaytideClient, every_s: float, *, as_json: bool) -> None:
     """Compare windows again and again; exit 1 once interrupted if any were ever wrong, else 0."""
     offenders = 0
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell takes away from what it starts in the background
     try:
         while True:
             report = client.verify(scope=Scope.WINDOWS)

@@ -151,6 +151,7 @@ def copies_of(servers: str, topic: str) -> tuple[int, str]:
     return len(partition["replica_nodes"]), str(settings["min.insync.replicas"]["value"])
 
 
+@pytest.mark.long
 def test_three_brokers_bear_the_loss_of_one(folder: Path) -> None:
     found = manager.up(folder, brokers=3, kafka_port=0, services={manager.KAFKA})
     servers = str(found.bootstrap_servers)
