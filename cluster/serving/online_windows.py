@@ -14,7 +14,7 @@ from cluster.registry.catalog import FeatureSpec
 from cluster.stores.ports import CellsRead
 from cluster.windows.panes import Pane, pane_of
 from cluster.windows.partials import Layout, Partials
-from cluster.windows.window import MAX_DISTINCT
+from cluster.windows.window import MAX_DISTINCT, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,9 @@ class WindowSet:
             late = next(spec.name for spec in self.specs if self._pane(spec) in read.missing)
             raise RetryLater(f"feature '{late}': its windows are being computed from history; see `raytide status`")
         found = {pane: _Cells.of(pane, cells) for pane, cells in zip(self.panes, read.cells, strict=True)}
-        rows = [found[self._pane(spec)].values(spec, now_us) for spec in self.specs]
+        windows = {(self._pane(spec), _aggregation(spec).span) for spec in self.specs}
+        added = {(pane, window): found[pane].within(window, now_us) for pane, window in windows}  # once for all its functions
+        rows = [_value(spec, added[self._pane(spec), _aggregation(spec).span]) for spec in self.specs]
         return np.array(rows, np.float64).reshape(len(rows), -1)
 
     def _pane(self, spec: FeatureSpec) -> Pane:
@@ -68,20 +70,25 @@ class _Cells:
         packed = [cell for _, found in cells for cell in found]
         return cls(Partials.unpack(Layout.of(pane.functions), packed), number, entity, len(cells))
 
-    def values(self, spec: FeatureSpec, now_us: int) -> NDArray[np.float64]:
-        """Return an aggregation's value for each entity."""
-        aggregation = _aggregation(spec)
-        window, function = aggregation.span, Function(aggregation.function)
+    def within(self, window: Window, now_us: int) -> Partials:
+        """Return what a window holds now, for each entity."""
         # Cells of later times are there when the writer's clock is ahead of this one.
         inside = (self.number * window.hop_us >= window.edge(now_us)) & (self.number * window.hop_us < now_us)
-        cells = self.partials.taken(inside).combined(self.entity[inside], self.entities)
-        found = cells.values(function)
-        if function is Function.COUNT_DISTINCT and (found > MAX_DISTINCT).any():
-            raise Refused(
-                f"feature '{spec.name}': a window has more than {MAX_DISTINCT:,} different values, up to which it is counted "
-                "exactly: take a shorter window, or leave this feature out",
-            )
-        return found
+        if inside.all():
+            return self.partials.combined(self.entity, self.entities)
+        return self.partials.taken(inside).combined(self.entity[inside], self.entities)
+
+
+def _value(spec: FeatureSpec, cells: Partials) -> NDArray[np.float64]:
+    """Return an aggregation's value for each entity."""
+    function = Function(_aggregation(spec).function)
+    found = cells.values(function)
+    if function is Function.COUNT_DISTINCT and (found > MAX_DISTINCT).any():
+        raise Refused(
+            f"feature '{spec.name}': a window has more than {MAX_DISTINCT:,} different values, up to which it is counted "
+            "exactly: take a shorter window, or leave this feature out",
+        )
+    return found
 
 
 def _aggregation(spec: FeatureSpec) -> Aggregation:
