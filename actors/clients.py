@@ -22,7 +22,7 @@ from cluster.stores.duckdb_status import WriterStatus
 from cluster.stores.duckdb_windows import ENTITIES_ON_A_PAGE
 from cluster.stores.ports import Definitions, Shipped, Since, Upload, UploadState, WindowChanges, WindowPage
 from cluster.verify.newest import ranges
-from cluster.windows.panes import Pane
+from cluster.windows.panes import Pane, inputs_of
 
 LONG_SECONDS = 600.0
 _patiently = retry(
@@ -146,7 +146,7 @@ class WriterClient:
 
     def window_ranges(self, panes: Sequence[Pane]) -> list[tuple[str, str | None]]:
         """See WindowHistory."""
-        return ranges(self, sorted({name for pane in panes for name in pane.inputs}), ENTITIES_ON_A_PAGE)
+        return ranges(self, inputs_of(panes), ENTITIES_ON_A_PAGE)
 
     def cancel_read(self, read_id: str) -> None:
         """Have a read stopped; raise RetryLater while the writer is away. Does not wait."""

@@ -35,11 +35,13 @@ class WindowKeeper:
     def note(self) -> str:
         """Return why windows cannot be read, or lag behind; empty when all is well."""
         report = self._publisher.report
+        if self._trouble:
+            return f"windows are not kept up to date: {self._trouble}"
         if report.pages_total:
             return f"windows are computed from history: page {report.pages_done + 1:,} of {report.pages_total:,}"
         if report.to_go:
             return f"windows are behind: {report.to_go:,} commits to go"
-        return self._trouble and f"windows are not kept up to date: {self._trouble}"
+        return ""
 
     def _run(self) -> None:
         log = structlog.get_logger()

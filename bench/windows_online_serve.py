@@ -35,7 +35,7 @@ from cluster.stores.ports import Since, WindowChanges, WindowPage
 from cluster.stores.redis import RedisOnlineStore
 from cluster.verify import Windows, verify_windows
 from cluster.verify.newest import ranges
-from cluster.windows.panes import Pane, panes_of
+from cluster.windows.panes import Pane, inputs_of, panes_of
 from cluster.windows.publishing import Publisher
 
 USERS, HOURS = 1_000, 168
@@ -48,8 +48,7 @@ WINDOWS = [
     Aggregation("click", "count", _WEEK),
     Aggregation("click", "count", timedelta(days=1), timedelta(hours=1)),
 ]
-ASKED = [a.name for a in WINDOWS if a.name != "amount_first_7d"]
-ASKED = ASKED[:10]
+ASKED = [a.name for a in WINDOWS if a.name != "amount_first_7d"]  # ten of them
 
 
 class History:
@@ -70,7 +69,7 @@ class History:
 
     def window_ranges(self, panes: Sequence[Pane]) -> list[tuple[str, str | None]]:
         """See WindowHistory."""
-        return ranges(self.reads, sorted({name for pane in panes for name in pane.inputs}), ENTITIES_ON_A_PAGE)
+        return ranges(self.reads, inputs_of(panes), ENTITIES_ON_A_PAGE)
 
     def fill(self) -> None:
         """Store an amount and a click in each of the last hours of each user."""

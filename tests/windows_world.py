@@ -28,7 +28,7 @@ from cluster.stores.duckdb_windows import changes, page
 from cluster.stores.memory_windows import MemoryWindowStore
 from cluster.stores.ports import Since, WindowChanges, WindowPage, WindowStore
 from cluster.verify.newest import ranges
-from cluster.windows.panes import Pane, grouped
+from cluster.windows.panes import Pane, grouped, inputs_of
 from cluster.windows.publishing import Publisher
 from tests.window_oracle import Event, Question, answer
 
@@ -111,7 +111,7 @@ class History:
         return page(self.reads, panes, above, up_to, now_us)
 
     def window_ranges(self, panes: Sequence[Pane]) -> list[tuple[str, str | None]]:
-        return ranges(self.reads, sorted({name for pane in panes for name in pane.inputs}), self.page_entities)
+        return ranges(self.reads, inputs_of(panes), self.page_entities)
 
 
 class Shaky:

@@ -37,10 +37,9 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ReadFunction:
-    """A feature that is computed when it is read: which output of which function, of which features' answers."""
+    """How a feature is computed when it is read: by which function, of which features' answers."""
 
     function: FeatureFunction
-    output: int
     inputs: tuple[FeatureSpec, ...]
 
 
@@ -239,8 +238,8 @@ def _features(views: Iterable[FeatureView]) -> dict[str, FeatureSpec]:
             )
         for function in checks.read_order(view):
             inputs = tuple(features[name] for name in function.inputs)
-            for output, name in enumerate(function.names):
-                features[name] = replace(features[name], computed=ReadFunction(function, output, inputs))
+            for name in function.names:
+                features[name] = replace(features[name], computed=ReadFunction(function, inputs))
     return features
 
 

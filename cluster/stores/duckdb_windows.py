@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from cluster.records import SourceKind
 from cluster.stores.duckdb_reads import DuckReads, Snapshot
 from cluster.stores.ports import Since, WindowChanges, WindowPage
-from cluster.windows.panes import Pane
+from cluster.windows.panes import Pane, inputs_of
 from cluster.windows.partials import Layout
 from cluster.windows.window import MAX_DISTINCT
 
@@ -93,7 +93,7 @@ def changes(reads: DuckReads, panes: Sequence[Pane], since: Since, now_us: int, 
     With `whole` the cells are computed again that new commits touch, also when they had been added to some of them before.
     So they are where rows were replaced or came out of order: a replay, a backfill, events that lay in the future.
     """
-    names = sorted({name for pane in panes for name in pane.inputs})
+    names = inputs_of(panes)
     with reads.snapshot() as snapshot:
         end = _end(snapshot)
         if end == since.row and not whole:

@@ -17,7 +17,7 @@ from cluster.serving.asof import TIME, Terms
 from cluster.serving.online_windows import WindowSet
 from cluster.stores.ports import WindowStore
 from cluster.verify.report import Check, Reads, rows
-from cluster.windows.panes import panes_of
+from cluster.windows.panes import inputs_of, panes_of
 
 #: Entities that are compared unless all are.
 SAMPLE = 1_000
@@ -45,7 +45,7 @@ def check(reads: Reads, windows: Windows, catalog: Catalog, pauses: Iterable[Non
     specs = [spec for spec in catalog.features.values() if spec.online and spec.aggregation]
     if not panes:
         return None
-    entities = _chosen(reads, [name for pane in panes for name in pane.inputs], windows.sample)
+    entities = _chosen(reads, inputs_of(panes), windows.sample)
     wrong: dict[str, str] = {}
     comparison = _Comparison(windows, specs, WindowSet.of(specs, panes))
     for start in range(0, len(entities), _AT_ONCE):

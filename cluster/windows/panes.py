@@ -63,6 +63,11 @@ def grouped(specs: Iterable[FeatureSpec]) -> list[Pane]:
     return [_pane(*key, groups[key]) for key in sorted(groups)]
 
 
+def inputs_of(panes: Iterable[Pane]) -> list[str]:
+    """Return the features whose rows any of the panes is made of, sorted."""
+    return sorted({name for pane in panes for name in pane.inputs})
+
+
 def pane_of(aggregation: Aggregation, panes: Iterable[Pane]) -> Pane:
     """Return the one of `panes` that holds an aggregation's cells."""
     return next(pane for pane in panes if (pane.input, pane.filter or "", pane.hop_us) == _key(aggregation))

@@ -64,6 +64,7 @@ class Publisher:
         """Bring the cells to where history is. Raise RetryLater when either store is away: the next look starts afresh."""
         panes = self._panes()
         if not panes:
+            self.report = WindowReport()
             return
         try:
             if not self._is_mine():

@@ -16,6 +16,7 @@ from cluster.registry.definitions import Entity, FeatureView, Field, FileSource,
 from cluster.serving.asof import Terms, point_in_time
 from cluster.stores.ports import PaneCells
 from cluster.verify import Report, Windows, verify_windows
+from cluster.windows.publishing import WindowReport
 from tests.verify_world import FakeClock
 from tests.window_oracle import Event
 from tests.windows_world import SECOND, START, History, World
@@ -113,3 +114,11 @@ def test_a_sample_is_as_large_as_asked_for(world: World) -> None:
 def test_without_windows_there_is_nothing_to_check(world: World) -> None:
     windows = Windows(world.store, lambda rows, _specs, _terms: rows, None)
     assert verify_windows(world.history.reads, windows, catalog(), clock=FakeClock(), patience_s=5).checks == ()
+
+
+def test_definitions_without_windows_leave_nothing_to_catch_up_with(world: World) -> None:
+    world.publisher.look()
+    world.publisher.report = WindowReport(3, 9)  # it was behind when they were taken out
+    world.panes = []
+    world.publisher.look()
+    assert world.publisher.report.to_go == 0
