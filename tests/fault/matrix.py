@@ -23,10 +23,11 @@ from tests.fault.mutants import Mutant, copy_code
 from tests.fault.nodes import TwoNodes
 from tests.fault.traffic import Traffic
 from tests.fault.truth import Truth
-from tests.fault.world import ROOT, SOON_IN_ORDER, World
+from tests.fault.world import ROOT, SOON_IN_ORDER, World, eventually
 
 #: Cells in one world. After them it is stopped and another one made: a history of millions makes each judgement slower.
 CELLS_IN_A_WORLD = 6
+WARM_UP_SEED = 0
 
 Say = Callable[[str], None]
 
@@ -86,7 +87,16 @@ def stage(kind: str, source: Path = ROOT) -> Iterator[Stage]:
         with world.running():
             recovery.healthy(world)
             truth = Truth()
+            _warm_up(world, truth)
             yield Stage(world, truth, Judge(world, truth))
+
+
+def _warm_up(world: World, truth: Truth) -> None:
+    """Send until a file is DONE: a fault is to meet an app that works. What was sent is judged with the first round."""
+    with Traffic(world, truth, WARM_UP_SEED) as traffic:
+        eventually(lambda: traffic.files, "a first file is DONE")
+        traffic.finish()
+    recovery.warm(world)
 
 
 def play_all(cells: Sequence[Cell], rounds: Callable[[Cell], int], seed: int, say: Say) -> Iterator[RoundResult]:

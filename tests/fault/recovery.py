@@ -18,6 +18,8 @@ _PAUSE = """
         SELECT committed_at, epoch_us(committed_at) - lag(epoch_us(committed_at)) OVER (ORDER BY committed_at) AS us
         FROM batches JOIN sources USING (source_id) WHERE kind = 'stream')
     WHERE committed_at > make_timestamp({since}::BIGINT)"""
+#: A worker that still imports uses more of a core than this between two looks.
+IDLE_LOOK_S, IDLE_CPU_S = 0.5, 0.1
 EPOCHS = 'SELECT topic, "partition", epoch FROM partitions ORDER BY ALL'
 
 
@@ -88,6 +90,18 @@ def healthy(world: World) -> None:
         return False
 
     eventually(well, "the status says that all is well", every=0.1)
+
+
+def warm(world: World) -> None:
+    """Return when the workers that wait for an actor or a piece of a file have imported everything, seconds after a start."""
+    used = -IDLE_CPU_S
+
+    def rests() -> bool:
+        nonlocal used
+        before, used = used, world.idle_cpu()
+        return abs(used - before) < IDLE_CPU_S
+
+    eventually(rests, "idle workers have imported everything", every=IDLE_LOOK_S)
 
 
 def _all_run(states: Iterable[str]) -> bool:

@@ -168,6 +168,15 @@ class World:
         """Return the process ids of the app."""
         return [process.pid for process in self.head().children(recursive=True)]
 
+    def idle_cpu(self) -> float:
+        """Return the CPU seconds that workers without an actor or a task have used."""
+        used = 0.0
+        for process in self.head().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if process.cmdline()[:1] == ["ray::IDLE"]:
+                    used += process.cpu_times().user
+        return used
+
     @staticmethod
     def tasks(workers: Sequence[int]) -> list[int]:
         """Return those of some processes in which an upload task runs right now: cheap, for those who ask all the time."""
