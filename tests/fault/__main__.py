@@ -19,7 +19,7 @@ from tests.fault.matrix import RoundResult, play_all, play_mutant
 from tests.fault.mutants import MUTANTS, Mutant
 from tests.fault.report import show, summarise
 
-MUTANTS_AT_ONCE = 2
+MUTANTS_AT_ONCE = 3
 WIDTH = 170  # of the table where there is no terminal
 
 app = typer.Typer(add_completion=False)

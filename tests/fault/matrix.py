@@ -26,7 +26,7 @@ from tests.fault.truth import Truth
 from tests.fault.world import ROOT, SOON_IN_ORDER, World, eventually
 
 #: Cells in one world. After them it is stopped and another one made: a history of millions makes each judgement slower.
-CELLS_IN_A_WORLD = 6
+CELLS_IN_A_WORLD = 4
 WARM_UP_SEED = 0
 
 Say = Callable[[str], None]
@@ -102,8 +102,7 @@ def _warm_up(world: World, truth: Truth) -> None:
 def play_all(cells: Sequence[Cell], rounds: Callable[[Cell], int], seed: int, say: Say) -> Iterator[RoundResult]:
     """Play every cell and yield each round's result, in the order in which rounds end.
 
-    A cell whose seconds count, or that keeps the machine busy, has it for itself. Of those that mostly wait some worlds go on
-    at once.
+    A cell whose seconds count has the machine for itself. Of the others some worlds go on at once.
     """
 
     def in_a_world(some: Sequence[Cell]) -> Iterator[RoundResult]:
