@@ -20,9 +20,10 @@ from cluster.registry.catalog import FeatureSpec
 from cluster.serving.asof import Terms
 from cluster.stores.duckdb_status import WriterStatus
 from cluster.stores.duckdb_windows import ENTITIES_ON_A_PAGE
-from cluster.stores.ports import Definitions, Shipped, Since, Upload, UploadState, WindowChanges, WindowPage
+from cluster.stores.ports import Definitions, Shipped, Upload, UploadState
 from cluster.verify.newest import ranges
 from cluster.windows.panes import Pane, inputs_of
+from cluster.windows.ports import Since, WindowChanges, WindowPage
 
 LONG_SECONDS = 600.0
 _patiently = retry(

@@ -12,8 +12,8 @@ from cluster.clock import now_us
 from cluster.errors import RaytideError
 from cluster.monitoring.metrics import WINDOWS_SECONDS, Metrics
 from cluster.registry.catalog import Catalog
-from cluster.stores.ports import WindowStore
 from cluster.windows.panes import Pane, panes_of
+from cluster.windows.ports import WindowStore
 from cluster.windows.publishing import Publisher
 
 LOOK_SECONDS = 0.25

@@ -32,9 +32,10 @@ from cluster.stores.duckdb import DuckStore
 from cluster.stores.duckdb_reads import DuckReads
 from cluster.stores.duckdb_status import WriterStatus
 from cluster.stores.duckdb_windows import changes, page
-from cluster.stores.ports import Definitions, Shipped, Since, Upload, UploadState, WindowChanges, WindowPage
+from cluster.stores.ports import Definitions, Shipped, Upload, UploadState
 from cluster.telemetry import set_up_logs
 from cluster.windows.panes import Pane
+from cluster.windows.ports import Since, WindowChanges, WindowPage
 
 # A predecessor that was killed may need a moment to let go of the file.
 LOCK_SECONDS = 30

@@ -31,11 +31,11 @@ from cluster.serving.asof import point_in_time
 from cluster.stores.duckdb_database import DuckDatabase
 from cluster.stores.duckdb_reads import DuckReads
 from cluster.stores.duckdb_windows import ENTITIES_ON_A_PAGE, changes, page
-from cluster.stores.ports import Since, WindowChanges, WindowPage
 from cluster.stores.redis import RedisOnlineStore
 from cluster.verify import Windows, verify_windows
 from cluster.verify.newest import ranges
 from cluster.windows.panes import Pane, inputs_of, panes_of
+from cluster.windows.ports import Since, WindowChanges, WindowPage
 from cluster.windows.publishing import Publisher
 
 USERS, HOURS = 1_000, 168

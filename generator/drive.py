@@ -17,6 +17,8 @@ from generator.tally import Report, Sent, Tally
 Progress = Callable[[Report], None]
 
 _LOOK_EVERY_S = 0.5
+#: Messages that are due within one go together: to wake up for each would cost more than to send it.
+_TICK_S = 0.01
 _DRAIN_WHEN_STOPPED_S = 10.0
 
 
@@ -48,17 +50,18 @@ def run(
 
 def _open_producers(settings: Settings, tally: Tally, observe: Observer, stop: threading.Event) -> list[Producer]:
     topics = [FEATURES_TOPIC] * (settings.profile.orders < 1) + [ORDERS_TOPIC] * (settings.profile.orders > 0)
-    producers: list[Producer] = []
+    links = [
+        Link(settings.bootstrap_servers, settings.in_flight, settings.give_up_s, tally, observe)
+        for _ in range(settings.producers)
+    ]
     try:
-        for number in range(settings.producers):
-            link = Link(settings.bootstrap_servers, settings.in_flight, settings.give_up_s, tally, observe)
-            link.open(topics)
-            producers.append(Producer(settings, number, link, stop))
+        with ThreadPoolExecutor(len(links)) as pool:  # most of it is waiting for Kafka's answers
+            list(pool.map(lambda link: link.open(topics), links))
     except BaseException:
-        for producer in producers:
-            producer.link.close()
+        for link in links:
+            link.close()
         raise
-    return producers
+    return [Producer(settings, number, link, stop) for number, link in enumerate(links)]
 
 
 def _one_at_a_time(observer: Callable[[Sent], None] | None) -> Observer:
@@ -124,7 +127,7 @@ class Producer:
     def _wait_for(self, due: float) -> bool:
         """Wait until `due`, sending batches whose time comes meanwhile; False when the run is stopped."""
         while (now := self._elapsed()) < due and not self._stop.is_set():
-            self._stop.wait(min(due, self._batcher.deadline, now + _LOOK_EVERY_S) - now)
+            self._stop.wait(max(_TICK_S, min(due, self._batcher.deadline, now + _LOOK_EVERY_S) - now))
             self._send_due()
         return not self._stop.is_set()
 

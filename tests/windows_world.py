@@ -26,9 +26,9 @@ from cluster.stores.duckdb_reads import DuckReads
 from cluster.stores.duckdb_schema import CREATE_TABLES
 from cluster.stores.duckdb_windows import changes, page
 from cluster.stores.memory_windows import MemoryWindowStore
-from cluster.stores.ports import Since, WindowChanges, WindowPage, WindowStore
 from cluster.verify.newest import ranges
 from cluster.windows.panes import Pane, grouped, inputs_of
+from cluster.windows.ports import Since, WindowChanges, WindowPage, WindowStore
 from cluster.windows.publishing import Publisher
 from tests.window_oracle import Event, Question, answer
 

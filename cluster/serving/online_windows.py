@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from cluster.errors import Refused, RetryLater
 from cluster.registry.aggregation import Aggregation, Function
 from cluster.registry.catalog import FeatureSpec
-from cluster.stores.ports import CellsRead
 from cluster.windows.panes import Pane, pane_of
 from cluster.windows.partials import Layout, Partials
+from cluster.windows.ports import CellsRead
 from cluster.windows.window import MAX_DISTINCT, Window
 
 

@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 
 from cluster.records import SourceKind
 from cluster.stores.duckdb_reads import DuckReads, Snapshot
-from cluster.stores.ports import Since, WindowChanges, WindowPage
 from cluster.windows.panes import Pane, inputs_of
 from cluster.windows.partials import Layout
+from cluster.windows.ports import Since, WindowChanges, WindowPage
 from cluster.windows.window import MAX_DISTINCT
 
 #: Rows of new commits that are looked at in one step. A commit that has more, as a large file has, is not looked at: everything

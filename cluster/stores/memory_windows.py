@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cluster.stores.ports import CellsRead, PaneCells, WindowState
 from cluster.windows.panes import Pane
+from cluster.windows.ports import CellsRead, PaneCells, WindowState
 
 
 class MemoryWindowStore:

@@ -8,10 +8,10 @@ from importlib.resources import files
 from typing import Any
 
 from cluster.errors import Misconfigured
-from cluster.stores.ports import CellsRead, PaneCells, WindowState
 from cluster.stores.redis_connections import RedisConnections
 from cluster.stores.redis_packing import command
 from cluster.windows.panes import Pane
+from cluster.windows.ports import CellsRead, PaneCells, WindowState
 
 STATE_KEY = b"raytide:windows"
 CELLS_PREFIX = "raytide:window"

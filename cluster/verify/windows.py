@@ -15,9 +15,9 @@ from cluster.registry.aggregation import Function
 from cluster.registry.catalog import Catalog, FeatureSpec
 from cluster.serving.asof import TIME, Terms
 from cluster.serving.online_windows import WindowSet
-from cluster.stores.ports import WindowStore
 from cluster.verify.report import Check, Reads, rows
 from cluster.windows.panes import inputs_of, panes_of
+from cluster.windows.ports import WindowStore
 
 #: Entities that are compared unless all are.
 SAMPLE = 1_000

@@ -17,9 +17,9 @@ import pyarrow as pa
 
 from cluster.errors import RetryLater
 from cluster.faults import Point, reach
-from cluster.stores.ports import PaneCells, Since, WindowHistory, WindowStore
 from cluster.windows.panes import Pane
 from cluster.windows.partials import Layout, Partials
+from cluster.windows.ports import PaneCells, Since, WindowHistory, WindowStore
 
 _LOST = "somebody else looks after the cells of windows, or the online store lost them: they are computed again"
 

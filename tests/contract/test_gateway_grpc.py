@@ -60,7 +60,7 @@ from cluster.status import (
     WriterReport,
 )
 from cluster.stores.memory_online import MemoryOnlineStore
-from cluster.stores.ports import PaneCells, Upload, UploadState
+from cluster.stores.ports import Upload, UploadState
 from cluster.stores.redis import RedisOnlineStore
 from cluster.uploads.header import checked
 from cluster.uploads.messages import CheckProgress, RejectedRow, UploadHeader, UploadProgress
@@ -68,6 +68,7 @@ from cluster.uploads.transfer import arriving
 from cluster.verify.report import Declared
 from cluster.windows.panes import panes_of
 from cluster.windows.partials import Layout, Partials
+from cluster.windows.ports import PaneCells
 from raytide.client import RaytideClient, UploadProgressView
 
 NOW = time.time_ns() // 1000

@@ -11,9 +11,9 @@ from cluster.config import OnlineStoreConfig
 from cluster.errors import Misconfigured
 from cluster.registry.aggregation import Function
 from cluster.stores.memory_windows import MemoryWindowStore
-from cluster.stores.ports import PaneCells, WindowState, WindowStore
 from cluster.stores.redis import RedisOnlineStore
 from cluster.windows.panes import Pane
+from cluster.windows.ports import PaneCells, WindowState, WindowStore
 
 SECOND = 1_000_000
 PANE = Pane("amount", None, SECOND, 10 * SECOND, (Function.COUNT,))

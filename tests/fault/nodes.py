@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import random
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +18,8 @@ from tests.fault import recovery
 from tests.fault.traffic import Traffic
 from tests.fault.world import ROOT, World, eventually, kill
 
+#: Longer than the supervisor needs from one look to the next: at each it may move partitions.
+REST_S = 3.0
 STORE_BYTES = 120 * 1024**2
 #: So that a node is given up within seconds, as docs/operations.md says for a cluster.
 HEALTH = {
@@ -80,14 +79,10 @@ class TwoNodes(World):
         self._cluster.remove_node(node, allow_graceful=False)
         return at
 
-    def partitions_on(self, node: Any) -> list[tuple[str, int]]:
-        """Return name and process id of the partition actors on a node."""
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            with urllib.request.urlopen(f"{self.remembered()['dashboard']}/logical/actors", timeout=5) as answer:  # noqa: S310
-                found = json.load(answer)["data"]["actors"].values()
-            here = [a for a in found if a["state"] == "ALIVE" and node.node_id in json.dumps(a["address"])]
-            return [(a["name"], int(a["pid"])) for a in here if a["name"].startswith("partition:")]
-        return []
+    def partitions_on(self, node: Any) -> set[str]:
+        """Return the names of the partition actors on a node."""
+        here = bytes.fromhex(node.node_id)
+        return {a.name for a in self.living_actors() if a.name.startswith("partition:") and a.address.node_id == here}
 
 
 def node_lost(world: World, rng: random.Random, _traffic: Traffic) -> float:
@@ -95,22 +90,35 @@ def node_lost(world: World, rng: random.Random, _traffic: Traffic) -> float:
     if not isinstance(world, TwoNodes):
         raise TypeError("this needs a world of two nodes")
     node = world.add_node()
-    victims = eventually(lambda: _spread(world, node, rng), "a partition actor runs on the other node", every=1.0)
-    before = recovery.epochs(world)
+    eventually(lambda: _spread(world, node, rng), "a partition actor runs on the other node", every=1.0)
+    before, victims = _at_rest(world, node)
     at = world.lose(node)
-    took = max(recovery.after_takeover(world, at, *_place(name), before[name]) for name, _ in victims)
+    took = max(recovery.after_takeover(world, at, *_place(name), before[name]) for name in victims)
     recovery.healthy(world)
     return took
 
 
-def _spread(world: TwoNodes, node: Any, rng: random.Random) -> list[tuple[str, int]]:
-    """Return the partition actors on a node; while there are none, end one elsewhere, so that it is placed anew."""
+def _spread(world: TwoNodes, node: Any, rng: random.Random) -> bool:
+    """Return whether partition actors are on a node; while there are none, end one elsewhere, so that it is placed anew."""
     if not (there := world.partitions_on(node)):
         name, pid = rng.choice(sorted(item for item in world.actors().items() if item[0].startswith("partition:")))
         kill(pid)
         recovery.replaced(world, name, pid)
         recovery.healthy(world)
-    return there
+    return bool(there)
+
+
+def _at_rest(world: TwoNodes, node: Any) -> tuple[dict[str, int], set[str]]:
+    """Return the epochs of all partitions, and which ones are on a node, once neither changes: partitions still move to it."""
+    seen: list[tuple[dict[str, int], set[str]]] = []
+
+    def same() -> bool:
+        recovery.healthy(world)
+        seen.append((recovery.epochs(world), world.partitions_on(node)))
+        return len(seen) > 1 and seen[-1] == seen[-2] and bool(seen[-1][1])
+
+    eventually(same, "partitions stay where they are", every=REST_S)
+    return seen[-1]
 
 
 def _place(name: str) -> tuple[str, int]:

@@ -18,8 +18,8 @@ _PAUSE = """
         SELECT committed_at, epoch_us(committed_at) - lag(epoch_us(committed_at)) OVER (ORDER BY committed_at) AS us
         FROM batches JOIN sources USING (source_id) WHERE kind = 'stream')
     WHERE committed_at > make_timestamp({since}::BIGINT)"""
-#: A worker that still imports uses more of a core than this between two looks.
-IDLE_LOOK_S, IDLE_CPU_S = 0.5, 0.1
+#: A worker that still imports uses more of a core than this between two looks, and the supervisor asks for others in that time.
+IDLE_LOOK_S, IDLE_CPU_S = 2.5, 0.2
 EPOCHS = 'SELECT topic, "partition", epoch FROM partitions ORDER BY ALL'
 
 

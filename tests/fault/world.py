@@ -32,11 +32,13 @@ SETTINGS = {
     "RAYTIDE_RAY__NUM_CPUS": "2",
     "RAYTIDE_UPLOADS__PIECE_BYTES": "100000",
     "RAYTIDE_UPLOADS__MIN_FREE_BYTES": "0",
+    # Ten transactions a second: those of a few thousand events a second would take a fifth of a processor by default.
+    "RAYTIDE_OFFLINE_STORE__GROUP_COMMIT_MS": "100",
     # A broker that lives for a minute: compiling its code twice would cost it more than it runs.
     "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 }
 #: So that a few seconds of traffic are put in order while it flows.
-SOON_IN_ORDER = {"RAYTIDE_OFFLINE_STORE__CLUSTERING_ROWS": "2000", "RAYTIDE_OFFLINE_STORE__CLUSTERING_SHARE": "1"}
+SOON_IN_ORDER = {"RAYTIDE_OFFLINE_STORE__CLUSTERING_ROWS": "5000", "RAYTIDE_OFFLINE_STORE__CLUSTERING_SHARE": "1"}
 
 
 class Stuck(AssertionError):
@@ -144,17 +146,20 @@ class World:
         return int(self.services()[name]["process"]["pid"])
 
     def actors(self) -> dict[str, int]:
-        """Return the process id of each living actor, by name; empty while Ray's control store does not answer.
+        """Return the process id of each living actor, by name; empty while Ray's control store does not answer."""
+        return {actor.name: actor.pid for actor in self.living_actors() if actor.pid}
 
-        The dashboard knows it half a second later, and needs a hundred times as long for its answer.
+    def living_actors(self) -> list[Any]:
+        """Return what Ray's control store knows of each living actor, nothing while it does not answer.
+
+        The dashboard knows it seconds later, and needs a hundred times as long for its answer.
         """
         with contextlib.suppress(OSError, ValueError, KeyError, grpc.RpcError):
             with grpc.insecure_channel(self.remembered()["ray_address"]) as channel:
                 asked = gcs_service_pb2.GetAllActorInfoRequest(show_dead_jobs=True)  # that of `raytide up` has ended
                 answer = gcs_service_pb2_grpc.ActorInfoGcsServiceStub(channel).GetAllActorInfo(asked, timeout=5)
-            living = [actor for actor in answer.actor_table_data if actor.state == gcs_pb2.ActorTableData.ALIVE]
-            return {actor.name: actor.pid for actor in living if actor.pid}
-        return {}
+            return [actor for actor in answer.actor_table_data if actor.state == gcs_pb2.ActorTableData.ALIVE]
+        return []
 
     def pid_of(self, name: str) -> int:
         """Return the process id of an actor, named by the beginning of its name, once it lives."""

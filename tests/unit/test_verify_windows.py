@@ -14,8 +14,8 @@ from cluster.registry.aggregation import Aggregation
 from cluster.registry.catalog import Catalog, FeatureSpec, build
 from cluster.registry.definitions import Entity, FeatureView, Field, FileSource, Long
 from cluster.serving.asof import Terms, point_in_time
-from cluster.stores.ports import PaneCells
 from cluster.verify import Report, Windows, verify_windows
+from cluster.windows.ports import PaneCells
 from cluster.windows.publishing import WindowReport
 from tests.verify_world import FakeClock
 from tests.window_oracle import Event
