@@ -98,7 +98,7 @@ class OfflineStoreConfig(Section):
     """The only kind there is."""
     path: str = f"{STATE_FOLDER}/features.duckdb"
     """The file, relative to the working folder of `raytide up`."""
-    memory_limit: str = "1GB"
+    memory_limit: str = "512MB"
     """What DuckDB may take in the writer process, reads included; it uses the disk then, and after that reads are refused."""
     threads: Positive = max(1, (os.cpu_count() or 2) // 2)
     """Threads for DuckDB. Left out: half of the machine's cores, because streams and pieces of files want the others."""
