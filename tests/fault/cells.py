@@ -33,14 +33,14 @@ class Cell:
 
 def _kill(victim: str, name: str, aim_s: float | None = None) -> Cell:
     what = f"{victim}: SIGKILL at a random moment"
-    return Cell(f"kill:{victim}", what, kills.actor(name), aim_s=aim_s, at_once=_alone(aim_s))
+    return Cell(f"kill:{victim}", what, kills.actor(name), aim_s=aim_s, at_once=_worlds_at_once(aim_s))
 
 
 def _point(point: Point, what: str, aim_s: float | None = None, world: str = "one") -> Cell:
-    return Cell(f"at:{point}", what, kills.at_point(point), aim_s=aim_s, world=world, at_once=_alone(aim_s))
+    return Cell(f"at:{point}", what, kills.at_point(point), aim_s=aim_s, world=world, at_once=_worlds_at_once(aim_s))
 
 
-def _alone(aim_s: float | None) -> int:
+def _worlds_at_once(aim_s: float | None) -> int:
     return 2 if aim_s is None else 1
 
 

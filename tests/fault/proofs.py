@@ -42,7 +42,8 @@ fault at a moment that the seed decides, recovery, the end of traffic, and then 
 acknowledged with everything that is stored, by code that shares nothing with the path (`tests/fault/judge.py`). A number is
 the rounds in which a column held; all of them must. A kill with an aim has the machine for itself; of the others two worlds
 are played at a time, of cells of five rounds or fewer (but `node:lost`) four, so that their seconds say less. The first
-fault of a world comes once it has taken a file and its idle workers have imported everything.
+fault of a world comes once it has taken a file and its idle workers have imported everything. Commits wait 100 ms for
+company, not 20 as by default. This is how cells are played now; one with an earlier date may have been played otherwise.
 `python -m tests.fault CELL --seed S --rounds 1` plays one round again.
 
 """
