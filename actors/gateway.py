@@ -38,6 +38,7 @@ from cluster.gateway.server import GatewayServer
 from cluster.gateway.services import every_service
 from cluster.ingest.stream import State
 from cluster.monitoring.metrics import VERIFIED, Metrics
+from cluster.priority import come_first
 from cluster.rebuild import as_it_is, ask
 from cluster.registry.catalog import FeatureSpec
 from cluster.resets import ResetAnswer, ResetRequest
@@ -201,6 +202,7 @@ class Gateway:
     """Serves from construction until `close`."""
 
     def __init__(self, app: App, name: str) -> None:
+        come_first()
         set_up_logs(app.config.telemetry, actor=name)
         self._name, self._log = name, structlog.get_logger()
         # A predecessor's slots: its tasks ended with it.

@@ -19,6 +19,7 @@ from cluster.errors import RaytideError, RetryLater
 from cluster.gateway.server import GatewayServer
 from cluster.gateway.services import reading_services
 from cluster.gateway.transport import on_node
+from cluster.priority import come_first
 from cluster.telemetry import set_up_logs
 
 RETRY_SECONDS = 5.0
@@ -29,6 +30,7 @@ class ReadingGateway:
 
     def __init__(self, app: App, name: str, here: str, whole: str) -> None:
         """Serve at the node's address `here`, and name the address `whole` to those who ask for more than reads."""
+        come_first()
         set_up_logs(app.config.telemetry, actor=name)
         self._name, self._log = name, structlog.get_logger()
         self._config, metrics = on_node(app.config.gateway, here), RayMetrics()

@@ -97,7 +97,10 @@ def _run(job: Job, seconds: float) -> Iterator[Phase]:
 @contextmanager
 def _generator(job: Job, *more: str) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "generator", "--rate", "0", "--no-uploads", "--entities", str(ENTITIES), *more]
-    process = subprocess.Popen([*command, "--bootstrap-servers", job.bootstrap], stdout=subprocess.DEVNULL)  # noqa: S603 - ours
+    # As from another terminal: Linux shares processors between sessions.
+    process = subprocess.Popen(  # noqa: S603 - ours
+        [*command, "--bootstrap-servers", job.bootstrap], stdout=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         yield process
     finally:

@@ -50,7 +50,6 @@ def actor(name: str) -> Fault:
 
 def upload_task(world: World, rng: random.Random, traffic: Traffic) -> float:
     """Kill a Ray task that works on a piece of a file."""
-    sent = traffic.files
     time.sleep(rng.uniform(0, LATEST_S))
     # Asking who the workers are takes as long as a piece does; few are born meanwhile.
     processes, looked = world.processes(), time.monotonic()
@@ -62,8 +61,8 @@ def upload_task(world: World, rng: random.Random, traffic: Traffic) -> float:
         return rng.choice(world.tasks(processes) or [0])
 
     pid = eventually(at_work, "a piece of a file is at work", every=0.005)
-    at = kill(pid)
-    eventually(lambda: traffic.files > sent + 1, "files go on")
+    at, sent = kill(pid), traffic.files
+    eventually(lambda: traffic.files > sent, "the file is DONE")
     return recovery.after_any_commit(world, at)
 
 
