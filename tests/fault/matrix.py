@@ -6,6 +6,7 @@ import random
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from tests.fault.truth import Truth
 from tests.fault.world import ROOT, SOON_IN_ORDER, World, eventually
 
 #: Cells in one world. After them it is stopped and another one made: a history of millions makes each judgement slower.
-CELLS_IN_A_WORLD = 4
+CELLS_IN_A_WORLD = 7
 WARM_UP_SEED = 0
 
 Say = Callable[[str], None]
@@ -99,56 +100,68 @@ def _warm_up(world: World, truth: Truth) -> None:
     recovery.warm(world)
 
 
+class Left:
+    """The cells that nobody plays yet. Those of rare worlds come first, so that at the end there is something for everybody."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        count = Counter(cell.world for cell in cells)
+        self._cells, self._lock = sorted(cells, key=lambda cell: count[cell.world]), threading.Lock()
+
+    def take(self, world: str | None = None) -> Cell | None:
+        """Return the next cell, of that kind of world if one is named; None when there is no more."""
+        with self._lock:
+            found = next((cell for cell in self._cells if world in {None, cell.world}), None)
+            if found is not None:
+                self._cells.remove(found)
+            return found
+
+
 def play_all(cells: Sequence[Cell], rounds: Callable[[Cell], int], seed: int, say: Say) -> Iterator[RoundResult]:
     """Play every cell and yield each round's result, in the order in which rounds end.
 
-    A cell whose seconds count has the machine for itself. Of the others some worlds go on at once.
+    A kill has the machine for itself. Of the cells that mostly wait some are played at once, in as many worlds.
     """
 
-    def in_a_world(some: Sequence[Cell]) -> Iterator[RoundResult]:
-        left = list(some)
-        try:
-            with stage(some[0].world) as ready:
-                while left:
-                    yield from play(ready, left[0], rounds(left[0]), seed, say)
-                    del left[0]
-        except Exception as error:  # noqa: BLE001 - the other worlds go on, and what was not played is an error
-            say(f"{', '.join(cell.name for cell in some)}: the world ended: {type(error).__name__}: {error}")
-            for cell in left:
+    def one_world_after_another(left: Left) -> Iterator[RoundResult]:
+        while cell := left.take():
+            try:
+                with stage(cell.world) as ready:
+                    for played in range(1, CELLS_IN_A_WORLD + 1):
+                        yield from play(ready, cell, rounds(cell), seed, say)
+                        following = left.take(cell.world) if played < CELLS_IN_A_WORLD else None
+                        if following is None:
+                            break
+                        cell = following
+            except Exception as error:  # noqa: BLE001 - the other cells go on, and what was not played is an error
+                say(f"{cell.name}: the world ended: {type(error).__name__}: {error}")
                 yield RoundResult(cell.name, seed, error=f"its world ended: {type(error).__name__}: {error}", is_last=True)
 
     for at_once in sorted({cell.at_once for cell in cells}):
-        together = [cell for cell in cells if cell.at_once == at_once]
-        yield from _at_once([in_a_world(some) for some in _by_world(together)], at_once)
+        left = Left([cell for cell in cells if cell.at_once == at_once])
+        yield from _at_once([one_world_after_another(left) for _ in range(at_once)])
 
 
-def _by_world(cells: Sequence[Cell]) -> Iterator[Sequence[Cell]]:
-    for kind in dict.fromkeys(cell.world for cell in cells):
-        same = [cell for cell in cells if cell.world == kind]
-        yield from (same[first : first + CELLS_IN_A_WORLD] for first in range(0, len(same), CELLS_IN_A_WORLD))
-
-
-def _at_once(worlds: Sequence[Iterator[RoundResult]], threads: int) -> Iterator[RoundResult]:
+def _at_once(lanes: Sequence[Iterator[RoundResult]]) -> Iterator[RoundResult]:
     """Yield what the iterators yield, each of which has a thread; whoever stops asking stops them after their round."""
     results: Queue[RoundResult | None] = Queue()
     stopped = threading.Event()
 
-    def play_one(world: Iterator[RoundResult]) -> None:
+    def play_one(lane: Iterator[RoundResult]) -> None:
         try:
-            for result in world:
+            for result in lane:
                 results.put(result)
                 if stopped.is_set():
                     return
         finally:
             results.put(None)
 
-    with ThreadPoolExecutor(threads) as pool:
-        playing = [pool.submit(play_one, world) for world in worlds]
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        playing = [pool.submit(play_one, lane) for lane in lanes]
         try:
             for _ in playing:
                 yield from iter(results.get, None)
-            for world in playing:
-                world.result()
+            for lane in playing:
+                lane.result()
         finally:
             stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -11,10 +12,10 @@ import pytest
 
 from tests.fault import matrix
 from tests.fault.cells import CELLS, Cell
-from tests.fault.matrix import RoundResult, play_all
+from tests.fault.matrix import Left, RoundResult, play_all
 
 
-def test_a_world_that_ends_costs_the_cells_that_it_had_not_played(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_world_that_ends_costs_the_cell_that_it_played(monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
     def stage(kind: str) -> Iterator[str]:
         yield kind
@@ -32,12 +33,22 @@ def test_a_world_that_ends_costs_the_cells_that_it_had_not_played(monkeypatch: p
     said: list[str] = []
     results = list(play_all(cells, lambda _: 2, 1, said.append))
     assert [(r.cell, r.ok, r.is_last) for r in results] == [
+        ("x", True, False),
+        ("x", True, True),
         ("first", True, False),
         ("first", True, True),
         ("second", False, True),
-        ("third", False, True),
-        ("x", True, False),
-        ("x", True, True),
+        ("third", True, False),
+        ("third", True, True),
     ]
-    assert "OSError: the world is gone" in results[2].error
+    assert "OSError: the world is gone" in results[4].error
     assert len(said) == 1
+
+
+def test_every_cell_is_played_once_however_many_take_from_what_is_left() -> None:
+    cells = [replace(CELLS[0], name=str(number), world="ab"[number % 2]) for number in range(20)]
+    left = Left(cells)
+    with ThreadPoolExecutor(4) as pool:
+        taken = list(pool.map(left.take, ["a", None] * 20))
+    assert sorted(cell.name for cell in taken if cell) == sorted(cell.name for cell in cells)
+    assert left.take() is None

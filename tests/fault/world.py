@@ -38,7 +38,7 @@ SETTINGS = {
     "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 }
 #: So that a few seconds of traffic are put in order while it flows.
-SOON_IN_ORDER = {"RAYTIDE_OFFLINE_STORE__CLUSTERING_ROWS": "5000", "RAYTIDE_OFFLINE_STORE__CLUSTERING_SHARE": "1"}
+SOON_IN_ORDER = {"RAYTIDE_OFFLINE_STORE__CLUSTERING_ROWS": "3000", "RAYTIDE_OFFLINE_STORE__CLUSTERING_SHARE": "1"}
 
 
 class Stuck(AssertionError):
