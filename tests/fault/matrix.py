@@ -115,6 +115,14 @@ class Left:
                 self._cells.remove(found)
             return found
 
+    def in_a_world_with(self, first: Cell) -> Iterator[Cell]:
+        """Return a cell that was taken, and more of its kind of world, each taken when asked for: as many as one world plays."""
+        yield first
+        for _ in range(CELLS_IN_A_WORLD - 1):
+            if (cell := self.take(first.world)) is None:
+                return
+            yield cell
+
 
 def play_all(cells: Sequence[Cell], rounds: Callable[[Cell], int], seed: int, say: Say) -> Iterator[RoundResult]:
     """Play every cell and yield each round's result, in the order in which rounds end.
@@ -123,15 +131,12 @@ def play_all(cells: Sequence[Cell], rounds: Callable[[Cell], int], seed: int, sa
     """
 
     def one_world_after_another(left: Left) -> Iterator[RoundResult]:
-        while cell := left.take():
+        while first := left.take():
+            cell = first
             try:
-                with stage(cell.world) as ready:
-                    for played in range(1, CELLS_IN_A_WORLD + 1):
+                with stage(first.world) as ready:
+                    for cell in left.in_a_world_with(first):
                         yield from play(ready, cell, rounds(cell), seed, say)
-                        following = left.take(cell.world) if played < CELLS_IN_A_WORLD else None
-                        if following is None:
-                            break
-                        cell = following
             except Exception as error:  # noqa: BLE001 - the other cells go on, and what was not played is an error
                 say(f"{cell.name}: the world ended: {type(error).__name__}: {error}")
                 yield RoundResult(cell.name, seed, error=f"its world ended: {type(error).__name__}: {error}", is_last=True)
