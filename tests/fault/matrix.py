@@ -116,7 +116,7 @@ class Left:
             return found
 
     def in_a_world_with(self, first: Cell) -> Iterator[Cell]:
-        """Return a cell that was taken, and more of its kind of world, each taken when asked for: as many as one world plays."""
+        """Return a cell that was taken, and more of its kind of world, taken when asked for: as many as one world plays."""
         yield first
         for _ in range(CELLS_IN_A_WORLD - 1):
             if (cell := self.take(first.world)) is None:
