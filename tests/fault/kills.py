@@ -22,7 +22,7 @@ LOOK_S = 1.0
 #: Which processes pass a point often; the others pass once a file.
 _OFTEN = {Point.POLLED, Point.TRANSFORMED, Point.ONLINE, Point.IN_TRANSACTION, Point.COMMITTED, Point.ANSWERED}
 _OFTEN |= {Point.WINDOWS_COMPUTED, Point.WINDOWS_PUT}
-_MOST_PASSES = {**dict.fromkeys(_OFTEN, 4), Point.PIECE_COMPUTED: 3, Point.PIECE_APPENDED: 3}
+_MOST_PASSES = {**dict.fromkeys(_OFTEN, 4), Point.PIECE_COMPUTED: 2, Point.PIECE_APPENDED: 2}
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from tests.fault.truth import Truth
 from tests.fault.world import ROOT, SOON_IN_ORDER, World, eventually
 
 #: Cells in one world. After them it is stopped and another one made: a history of millions makes each judgement slower.
-CELLS_IN_A_WORLD = 7
+CELLS_IN_A_WORLD = 12
 WARM_UP_SEED = 0
 
 Say = Callable[[str], None]

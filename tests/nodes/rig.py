@@ -158,7 +158,7 @@ class Rig:
         (etc / "ssh").mkdir(exist_ok=True)
         (etc / "ssh" / "sshd_config").write_text(_SSHD.format(folder=self._folder))
         (etc / "pip.conf").write_text(f"[global]\nno-index = true\nno-compile = true\nfind-links = {self._wheels}\n")
-        (home / ".bashrc").write_text(f'export PATH="{Path(sys.base_prefix) / "bin"}:$PATH" PYTHONDONTWRITEBYTECODE=1\n')
+        (home / ".bashrc").write_text(f'export PATH="{Path(sys.base_prefix) / "bin"}:$PATH"\n')
 
     def _connect(self, number: int, pid: int) -> None:
         _run("ip", "link", "add", f"port{number}", "type", "veth", "peer", "name", "eth0", "netns", str(pid))
