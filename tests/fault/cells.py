@@ -28,7 +28,7 @@ class Cell:
     rounds: int = ACTOR_ROUNDS
     aim_s: float | None = None
     world: str = "one"
-    at_once: int = 3
+    at_once: int = 2
 
 
 def _kill(victim: str, name: str, aim_s: float | None = None) -> Cell:

@@ -23,8 +23,8 @@ from tests.fault.world import Stuck, World, eventually
 
 EVENTS_PER_SECOND = 2_000.0
 FILE_ROWS = 3_000
-#: Four batches a second from each producer: more would only keep this machine busy, and seconds are counted meanwhile.
-BATCH_S = 0.25
+#: Two batches a second from each producer: more would only keep this machine busy, and seconds are counted meanwhile.
+BATCH_S = 0.5
 #: A pause between two files, the longer one after the first few of a round; and before a file that was not taken is sent again.
 BETWEEN_FILES_S, BETWEEN_LATER_FILES_S, BETWEEN_TRIES_S = 0.5, 1.5, 0.2
 FIRST_FILES = 2
