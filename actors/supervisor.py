@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -32,6 +33,7 @@ from cluster.app import App
 from cluster.clock import now_us
 from cluster.errors import RaytideError, RetryLater, Unreachable
 from cluster.ingest.stream import Progress, State
+from cluster.keeping import KeeperWatch
 from cluster.monitoring.lag import Lag
 from cluster.rebuild import Mark, OnlineWatch, Parts
 from cluster.registry.catalog import Catalog
@@ -62,7 +64,9 @@ class Supervisor:
         self._progress: dict[Key, Progress] = {}
         self._ends: dict[Key, int] = {}
         self._note, self._kafka_away = "", False
-        self._spares = Spares() if app.config.ray.address == "local" else None  # other Rays end idle workers
+        is_ours = app.config.ray.address == "local"
+        self._spares = Spares() if is_ours else None  # other Rays end idle workers
+        self._keeper = KeeperWatch(Path(app.folder)) if is_ours else None
         self._stop, self._looked, self._wake = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._live, name=handles.SUPERVISOR, daemon=True)
         self._thread.start()
@@ -154,6 +158,8 @@ class Supervisor:
         self._ask_all()  # first: partitions that run are known even while Kafka is away
         if self._spares and self._all_started():
             self._spares.keep()
+        if self._keeper:
+            self._keeper.look()
         self._reading.look()
         self._switching.tell(self._progress)
         self._spread()

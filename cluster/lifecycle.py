@@ -6,7 +6,6 @@ Everything can be repeated: `up` over a running app starts only what is missing,
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,6 +28,7 @@ from cluster.app import App
 from cluster.config import FILE_NAME, STATE_FOLDER, Config, rooted
 from cluster.errors import Misconfigured, RetryLater, Unreachable
 from cluster.gateway.transport import is_loopback
+from cluster.keeping import kept
 from cluster.monitoring.provision import RAY_TEMP, dashboards, provision
 from cluster.preflight import check_gateway, check_redis, check_writable
 from cluster.ray_head import RayHead
@@ -38,7 +38,7 @@ from cluster.registry.catalog import Catalog
 from cluster.release import Release
 from cluster.running import APP_FILE, Running, alone
 from cluster.stack import manager as stack
-from cluster.stack.process import ProcessId, alive, spawn, stop
+from cluster.stack.process import stop
 from cluster.stores.kafka_client import check_listening
 
 READY_SECONDS = 90.0
@@ -118,7 +118,7 @@ def _start(config: Config, project_folder: Path, folder: Path, choose: Choose, s
             dashboard=dashboard,
         )
         running = replace(running, gateway=_start_actors(app, choose, here, say), dashboard=dashboard)
-    running = replace(running, keeper=_kept(running, folder))
+    running = kept(running, folder)
     running.write(folder)
     return running
 
@@ -196,14 +196,6 @@ def _in_force(registry: RunningRegistry) -> Catalog:
     if found is None:
         raise Misconfigured("no definitions are in force, because the app never came up: run `raytide up`")
     return loader.from_bytes(found.definitions).registered_as(found.version)
-
-
-def _kept(running: Running, folder: Path) -> ProcessId | None:
-    """Return who starts the app again when its Ray ends; Ray itself cannot. On a Ray that is not ours there is nobody."""
-    if running.head is None or (running.keeper is not None and alive(running.keeper)):
-        return running.keeper
-    log = folder.resolve() / STATE_FOLDER / "logs" / "keeper.log"
-    return spawn([sys.executable, "-m", "cluster.keeper"], folder, log, {})
 
 
 def down(folder: Path, seconds: float, say: Say) -> list[str]:

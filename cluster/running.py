@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 from cluster.config import STATE_FOLDER
 from cluster.ray_head import RayHead
@@ -72,12 +73,29 @@ class Running:
 @contextmanager
 def alone(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Be the only one who starts or stops the app of `folder`, after whoever is at it now; a process that dies lets go."""
-    path = folder / STATE_FOLDER / _LOCK_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as lock:
+    with alone_at_once(folder) as is_alone:
+        if is_alone:
+            yield
+            return
+    say("the app of this folder is being started or stopped already: waiting for that")
+    with _lock_file(folder) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def alone_at_once(folder: Path) -> Iterator[bool]:
+    """Be the only one, as with `alone`, or give False while somebody else is."""
+    with _lock_file(folder) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("the app of this folder is being started or stopped already: waiting for that")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+            yield False
+        else:
+            yield True
+
+
+def _lock_file(folder: Path) -> TextIO:
+    path = folder / STATE_FOLDER / _LOCK_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("w", encoding="utf-8")

@@ -7,6 +7,7 @@ relative to that folder, so that no character of the path matters (Kafka splits 
 from __future__ import annotations
 
 import base64
+import os
 import socket
 import struct
 import subprocess
@@ -160,7 +161,7 @@ def format_storage(nodes: Sequence[Node]) -> None:
 def start(node: Node, cluster_size: int) -> ProcessId:
     """Start a configured, formatted node; raise Unreachable when it ends at once."""
     command = _java_command(cluster_size, "kafka.Kafka", "server.properties")
-    process = spawn(command, node.folder, node.output, {"LC_ALL": "C.UTF-8"})
+    process = spawn(command, node.folder, node.output, {**os.environ, "LC_ALL": "C.UTF-8"})
     if process is None:
         raise Unreachable(f"{node.name} ended as soon as it was started: see {node.output}")
     return process

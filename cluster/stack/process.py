@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import signal
 import socket
@@ -49,14 +48,14 @@ def alive(known: ProcessId) -> bool:
 
 
 def spawn(command: Sequence[str], folder: Path, output: Path, environment: Mapping[str, str]) -> ProcessId | None:
-    """Start `command` in `folder`, in a session of its own, with what it prints going to `output`.
+    """Start `command` in `folder`, in a session of its own, with this environment and what it prints going to `output`.
 
     It is nobody's child: Ctrl-C does not reach it, and it leaves no zombie behind. None when it has already ended.
     """
     shell = subprocess.run(  # noqa: S603 - the command is ours
         ["/bin/sh", "-c", _DETACH, "sh", str(output), *command],
         cwd=folder,
-        env={**os.environ, **environment},
+        env=environment,
         start_new_session=True,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -6,6 +6,7 @@ it: so a crash leaves an empty server, which is noticed, instead of an old one, 
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def start(state_folder: Path, host: str, port: int) -> ProcessId:
     # Protected means that only this machine may connect while there is no password.
     options = {**_SETTINGS, "bind": host, "port": str(port), "protected-mode": "yes" if host == HOST else "no"}
     command = [str(_server()), *(part for name, value in options.items() for part in (f"--{name}", value))]
-    process = spawn(command, folder, log(state_folder), _ENVIRONMENT)
+    process = spawn(command, folder, log(state_folder), {**os.environ, **_ENVIRONMENT})
     if process is None:
         raise Unreachable(f"{NAME} ended as soon as it was started: see {log(state_folder)}")
     return process

@@ -82,6 +82,7 @@ CELLS: tuple[Cell, ...] = (
     Cell("poison:burst", "3,000 bad records in a row: HALTED, then resumed", poison.burst, EXTRA_ROUNDS),
     Cell("ray:raylet", "Ray's raylet killed, with the node", outages.ray_process("raylet/raylet"), EXTRA_ROUNDS),
     Cell("ray:gcs", "Ray's control store killed", outages.ray_process("gcs_server"), EXTRA_ROUNDS),
+    Cell("ray:keeper", "the keeper killed; replaced, and Ray's control store killed", outages.keeper_then_ray, EXTRA_ROUNDS),
     Cell("app:killed", "every process of the app killed, started again", outages.app_killed, SLOW_ROUNDS),
     Cell(
         "app:upgraded", "another code under the running app, `raytide up`", outages.app_upgraded, EXTRA_ROUNDS, world="own-code"

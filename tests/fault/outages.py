@@ -94,6 +94,14 @@ def ray_process(name: str) -> Fault:
     return strike
 
 
+def keeper_then_ray(world: World, rng: random.Random, traffic: Traffic) -> float:
+    """Kill the keeper and, once the supervisor has started another one, Ray's control store."""
+    keeper = world.remembered()["keeper"]["pid"]
+    kill(keeper)
+    eventually(lambda: world.remembered()["keeper"]["pid"] != keeper, "there is another keeper")
+    return ray_process("gcs_server")(world, rng, traffic)
+
+
 @contextmanager
 def redis_killed(world: World, _traffic: Traffic) -> Iterator[None]:
     """Take the server away; it comes back empty."""

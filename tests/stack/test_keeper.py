@@ -83,6 +83,20 @@ def test_an_app_whose_ray_ended_comes_back_on_its_port_with_the_definitions_in_f
     app.verify()
 
 
+def test_the_supervisor_starts_another_keeper_which_starts_the_app_again(app: RunningApp) -> None:
+    app.up()
+    before = app.remembered()
+    psutil.Process(before["keeper"]["pid"]).kill()
+    again = eventually(lambda: app.remembered()["keeper"] != before["keeper"] and app.remembered()["keeper"])
+    raylet = next(p for p in psutil.Process(before["head"]["process"]["pid"]).children() if p.name() == "raylet")
+    raylet.kill()
+    entity = uuid.uuid4().hex
+    send(app, entity)
+    assert eventually(lambda: is_stored(before["gateway"], entity))
+    assert app.remembered()["keeper"] == again
+    app.verify()
+
+
 def test_up_and_down_wait_for_each_other_and_leave_no_keeper(app: RunningApp) -> None:
     app.up()
     keeper = app.remembered()["keeper"]["pid"]

@@ -95,7 +95,7 @@ def test_a_spawned_process_has_its_own_session_folder_and_output(tmp_path: Path)
     )
     os.mkfifo(folder / "pipe")
     output = tmp_path / "out put"
-    known = process.spawn([sys.executable, "-c", code], folder, output, {"NAME": "value"})
+    known = process.spawn([sys.executable, "-c", code], folder, output, {**os.environ, "NAME": "value"})
     assert known is not None
     (folder / "pipe").write_text("x")  # waits until the process reads
     cwd, name, session = output.read_text().rsplit(maxsplit=2)
