@@ -49,7 +49,7 @@ class OnlineReads:
         return found, catalog.version
 
     def read(self, features: OnlineFeatureSet, entity_ids: Sequence[str], context: grpc.ServicerContext) -> OnlineAnswer:
-        """Return the newest values in one round trip to Redis, and what windows hold in one more.
+        """Return the newest values, and what windows hold, in one round trip to Redis.
 
         Raise AtFault over a bound, Unreachable without Redis, before the caller's deadline.
         """
@@ -66,12 +66,12 @@ class OnlineReads:
 
     def _answer(self, features: OnlineFeatureSet, entity_ids: Sequence[str], silence_s: float) -> OnlineAnswer:
         online = self._backend.online
-        answer = features.judge(online.read(entity_ids, features.stored, silence_s), now_us())
-        if not features.windows.specs:
-            return answer
-        cells = online.windows.read(features.windows.panes, entity_ids, silence_s / 2)
+        windows = features.windows
+        if not windows.specs:
+            return features.judge(online.read(entity_ids, features.stored, silence_s), now_us())
+        stored, cells = online.read_with_windows(entity_ids, features.stored, windows.panes, silence_s)
         at = At(now_us(), self._backend.function_seconds)
-        return features.complete(answer, features.windows.values(cells, at.now_us), at)
+        return features.complete(features.judge(stored, at.now_us), windows.values(cells, at.now_us), at)
 
     def _measure(self, answer: OnlineAnswer, took_s: float) -> None:
         self._metrics.observe(ONLINE_READ_SECONDS, took_s, ANSWERED)

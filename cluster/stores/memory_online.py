@@ -12,6 +12,8 @@ import pyarrow as pa
 
 from cluster.stores.memory_windows import MemoryWindowStore
 from cluster.stores.ports import OnlineValues
+from cluster.windows.panes import Pane
+from cluster.windows.ports import CellsRead
 
 
 class _Stored(NamedTuple):
@@ -57,6 +59,12 @@ class MemoryOnlineStore:
             event_timestamps=np.array([0 if s is None else s.event for s in stored], np.int64).reshape(shape),
             created_at=np.array([0 if s is None else s.created for s in stored], np.int64).reshape(shape),
         )
+
+    def read_with_windows(
+        self, entity_ids: Sequence[str], features: Sequence[str], panes: Sequence[Pane], silence_s: float | None = None
+    ) -> tuple[OnlineValues, CellsRead]:
+        """Return what is stored for every pair, and all cells."""
+        return self.read(entity_ids, features, silence_s), self.windows.read(panes, entity_ids, silence_s)
 
     def retract(self, rows: pa.Table) -> int:
         """Remove the values whose times are exactly those of the rows."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 from cluster.ingest.backfills import Backfill, BackfillState, Changes, PartKey
 from cluster.ingest.resets import Reset
 from cluster.records import Batch, Origin, PartitionStart, Records
-from cluster.windows.ports import WindowStore
+from cluster.windows.ports import CellsRead, WindowStore
+
+if TYPE_CHECKING:  # panes are made of aggregations, whose package needs these ports
+    from cluster.windows.panes import Pane
 
 
 class RecordSource(Protocol):
@@ -121,6 +124,11 @@ class OnlineStore(Protocol):
 
         The store may stay silent for `silence_s`, or for its own time limit.
         """
+
+    def read_with_windows(
+        self, entity_ids: Sequence[str], features: Sequence[str], panes: Sequence[Pane], silence_s: float | None = None
+    ) -> tuple[OnlineValues, CellsRead]:
+        """Return what `read` and `windows.read` do, in one round trip for both."""
 
     def retract(self, rows: pa.Table) -> int:
         """Remove the values whose times are exactly those of `rows` (schema ROWS_SCHEMA); return how many there were.

@@ -15,7 +15,9 @@ from cluster.stores.ports import OnlineValues
 from cluster.stores.redis_connections import RedisConnections
 from cluster.stores.redis_packing import KEY_PREFIX, command, pack, pack_retraction
 from cluster.stores.redis_reading import pack_reads, to_matrices
-from cluster.stores.redis_windows import RedisWindowStore
+from cluster.stores.redis_windows import RedisWindowStore, pack_window_reads, to_cells
+from cluster.windows.panes import Pane
+from cluster.windows.ports import CellsRead
 
 MARKER_KEY = "raytide:marker"
 
@@ -55,6 +57,16 @@ class RedisOnlineStore:
         commands = pack_reads(entity_ids, features) if features else []
         replies = self._connections.exchange(lambda: [commands], silence_s) if commands else []
         return to_matrices(replies, (len(entity_ids), len(features)))
+
+    def read_with_windows(
+        self, entity_ids: Sequence[str], features: Sequence[str], panes: Sequence[Pane], silence_s: float | None = None
+    ) -> tuple[OnlineValues, CellsRead]:
+        """Return what is stored for every pair, and all cells, in one round trip."""
+        values = pack_reads(entity_ids, features) if features else []
+        commands = [*values, *pack_window_reads(panes, entity_ids)]
+        replies = self._connections.exchange(lambda: [commands], silence_s)
+        matrices = to_matrices(replies[: len(values)], (len(entity_ids), len(features)))
+        return matrices, to_cells(replies[len(values) :], panes, len(entity_ids))
 
     def retract(self, rows: pa.Table) -> int:
         """Remove the values whose times are exactly those of the rows; for few rows."""

@@ -115,16 +115,8 @@ class RedisWindowStore:
 
     def read(self, panes: Sequence[Pane], entity_ids: Sequence[str], silence_s: float | None = None) -> CellsRead:
         """Return all cells of some entities, in one round trip."""
-        ready = command(b"HMGET", STATE_KEY, *(f"{_READY}{pane.name}".encode() for pane in panes))
-        commands = [command(b"HGETALL", _key(pane, entity)) for pane in panes for entity in entity_ids]
-        said, *replies = self._connections.exchange(lambda: [[ready, *commands]], silence_s)
-        missing = [pane for pane, text in zip(panes, said, strict=True) if text is None]
-        try:
-            found = [([int(n) for n in reply[::2]], reply[1::2]) for reply in replies]
-        except (ValueError, TypeError) as error:
-            raise Misconfigured("Redis holds text under raytide:window:… that Raytide does not write; find who does") from error
-        size = len(entity_ids)
-        return CellsRead(missing, [found[start : start + size] for start in range(0, len(found), size)])
+        commands = pack_window_reads(panes, entity_ids)
+        return to_cells(self._connections.exchange(lambda: [commands], silence_s), panes, len(entity_ids))
 
     def _run(self, calls: Sequence[bytes], script: bytes) -> bool:
         if not calls:
@@ -136,6 +128,23 @@ class RedisWindowStore:
     def _ask(self, *arguments: bytes) -> Any:
         (reply,) = self._connections.exchange(lambda: [[command(*arguments)]])
         return reply
+
+
+def pack_window_reads(panes: Sequence[Pane], entity_ids: Sequence[str]) -> list[bytes]:
+    """Return what asks for all cells of some entities, in protocol text."""
+    ready = command(b"HMGET", STATE_KEY, *(f"{_READY}{pane.name}".encode() for pane in panes))
+    return [ready, *(command(b"HGETALL", _key(pane, entity)) for pane in panes for entity in entity_ids)]
+
+
+def to_cells(replies: Sequence[Any], panes: Sequence[Pane], entities: int) -> CellsRead:
+    """Return the replies to `pack_window_reads`. Raise Misconfigured for text that Raytide does not write."""
+    said, *cells = replies
+    missing = [pane for pane, text in zip(panes, said, strict=True) if text is None]
+    try:
+        found = [([int(n) for n in reply[::2]], reply[1::2]) for reply in cells]
+    except (ValueError, TypeError) as error:
+        raise Misconfigured("Redis holds text under raytide:window:… that Raytide does not write; find who does") from error
+    return CellsRead(missing, [found[start : start + entities] for start in range(0, len(found), entities)])
 
 
 def _key(pane: Pane, entity: str) -> bytes:

@@ -20,16 +20,21 @@ from cluster.config import OnlineStoreConfig
 from cluster.errors import Misconfigured, RaytideError, RetryLater, Unreachable
 from cluster.ingest.merge import newest
 from cluster.records import ROWS_SCHEMA
+from cluster.registry.aggregation import Function
 from cluster.stack import manager
 from cluster.stores.memory_online import MemoryOnlineStore
 from cluster.stores.redis import RedisOnlineStore
 from cluster.stores.redis_connections import RedisConnections
 from cluster.stores.redis_errors import translate
 from cluster.stores.redis_packing import command, pack
+from cluster.windows.panes import Pane
+from cluster.windows.ports import PaneCells
 
 NOW = 1_767_225_600_000_000
 Row = tuple[str, str, float | None, int, int]
 Store = MemoryOnlineStore | RedisOnlineStore
+
+PANE, UNREADY = (Pane("amount", None, 1_000_000, 10_000_000, (function,)) for function in (Function.COUNT, Function.SUM))
 
 WHOLE = [0.0, -0.0, 42.0, -42.0, 1e21, 1e22, 123456789012345680.0, 2.0**53]
 BROKEN = [0.1, 1 / 3, 1e-7, 0.30000000000000004, math.pi * 1e100]
@@ -90,6 +95,34 @@ def test_a_null_is_found_and_null(store: Store) -> None:
     store.write(table(("user_1", "x", None, NOW, NOW + 1)))
     assert stored(store) == (None, NOW, NOW + 1)
     assert np.isnan(store.read(["user_1"], ["x"]).values[0][0])
+
+
+def test_values_and_cells_come_together_as_they_come_alone(store: Store) -> None:
+    store.write(table(("user_1", "x", 1.0, NOW, NOW), ("user_2", "y", 2.0, NOW, NOW)))
+    store.windows.claim("me")
+    store.windows.ready("me", [PANE])
+    store.windows.put("me", PaneCells(PANE, ["user_1", "user_1", "user_3"], [7, 8, 7], [b"a", b"b", b"c"]), 0)
+    entities, panes = ["user_3", "user_1", "nobody"], [PANE, UNREADY]
+    for features in (["x", "y"], []):
+        values, cells = store.read_with_windows(entities, features, panes)
+        alone = store.read(entities, features)
+        assert [column.tolist() for column in values.found] == [column.tolist() for column in alone.found]
+        assert values.values.tobytes() == alone.values.tobytes()
+        assert cells == store.windows.read(panes, entities)
+
+
+@pytest.mark.stack
+def test_values_and_cells_take_one_round_trip(real: RedisOnlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    exchange = real._connections.exchange
+
+    def counted(pieces: Any, silence_s: float | None = None) -> list[Any]:
+        calls.append(len(list(pieces())))
+        return exchange(pieces, silence_s)
+
+    monkeypatch.setattr(real._connections, "exchange", counted)
+    real.read_with_windows(["user_1", "user_2"], ["x", "y"], [PANE, UNREADY])
+    assert calls == [1]
 
 
 def test_what_is_not_there_is_not_found(store: Store) -> None:
