@@ -18,8 +18,7 @@ ACTOR_ROUNDS, SLOW_ROUNDS, EXTRA_ROUNDS = 20, 5, 1
 class Cell:
     """One row. `aim_s` is how soon the first commit after it should come; None where nothing is promised.
 
-    `at_once` is how many worlds may go on at once: several where most of a round is waiting. Two that fill the machine take
-    longer together than one after the other.
+    `at_once` is how many worlds may go on at once: one where the seconds are promised and need the machine, else two.
     """
 
     name: str
@@ -33,11 +32,15 @@ class Cell:
 
 def _kill(victim: str, name: str, aim_s: float | None = None) -> Cell:
     what = f"{victim}: SIGKILL at a random moment"
-    return Cell(f"kill:{victim}", what, kills.actor(name), aim_s=aim_s, at_once=1)
+    return Cell(f"kill:{victim}", what, kills.actor(name), aim_s=aim_s, at_once=_alone_if(aim_s))
 
 
 def _point(point: Point, what: str, aim_s: float | None = None, world: str = "one") -> Cell:
-    return Cell(f"at:{point}", what, kills.at_point(point), aim_s=aim_s, world=world, at_once=1)
+    return Cell(f"at:{point}", what, kills.at_point(point), aim_s=aim_s, world=world, at_once=_alone_if(aim_s))
+
+
+def _alone_if(aim_s: float | None) -> int:
+    return 2 if aim_s is None else 1
 
 
 def _outage(name: str, what: str, outage: Outage, seconds: float, aim_s: float | None = None) -> Cell:
@@ -52,7 +55,7 @@ CELLS: tuple[Cell, ...] = (
     _kill("supervisor", "supervisor"),
     _kill("limiter", "limiter"),
     _kill("gateway", "gateway:"),
-    Cell("kill:upload-task", "upload task: SIGKILL at a random moment", kills.upload_task, at_once=1),
+    Cell("kill:upload-task", "upload task: SIGKILL at a random moment", kills.upload_task),
     _point(Point.POLLED, "partition: after the poll", PARTITION_S),
     _point(Point.TRANSFORMED, "partition: after the transform", PARTITION_S),
     _point(Point.ONLINE, "partition: after Redis, before the writer has it", PARTITION_S),

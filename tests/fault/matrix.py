@@ -127,7 +127,7 @@ class Left:
 def play_all(cells: Sequence[Cell], rounds: Callable[[Cell], int], seed: int, say: Say) -> Iterator[RoundResult]:
     """Play every cell and yield each round's result, in the order in which rounds end.
 
-    A kill has the machine for itself. Of the cells that mostly wait some are played at once, in as many worlds.
+    A kill with an aim has the machine for itself. Of the other cells some are played at once, in as many worlds.
     """
 
     def one_world_after_another(left: Left) -> Iterator[RoundResult]:

@@ -40,10 +40,10 @@ Made by `make fault` (`python -m tests.fault --publish`); not written by hand. E
 stream of 2,000 events a second with bad, late, doubled and disordered ones, and files of 3,000 rows one after another), a
 fault at a moment that the seed decides, recovery, the end of traffic, and then a comparison of everything that was
 acknowledged with everything that is stored, by code that shares nothing with the path (`tests/fault/judge.py`). A number is
-the rounds in which a column held; all of them must. A kill has the machine for itself; of the cells of five rounds or
-fewer (but `node:lost`) two are played at a time, in a world each, so that their seconds say less. The first
-fault of a world comes once it has taken a file and its idle workers have imported everything. Commits wait 100 ms for
-company, not 20 as by default. This is how cells are played now; one with an earlier date may have been played otherwise.
+the rounds in which a column held; all of them must. Kills with an aim have the machine for themselves; of all other cells
+two are played at a time, in a world each, so that their seconds say less. The first fault of a world comes once it has taken
+a file and its idle workers have imported everything. Commits wait 100 ms for company, not 20 as by default. This is how
+cells are played now; one with an earlier date may have been played otherwise.
 `python -m tests.fault CELL --seed S --rounds 1` plays one round again.
 
 """
