@@ -139,9 +139,10 @@ def _hashed(catalog: Catalog) -> Catalog:
 
 def _unshippable(catalog: Catalog) -> str:
     for view in catalog.views.values():
-        for item in view.features:
+        parts = {f"feature '{item.name}'": item for item in view.features} | {"'where'": view.where}
+        for name, part in parts.items():
             try:
-                cloudpickle.dumps(item)
+                cloudpickle.dumps(part)
             except Exception:  # noqa: BLE001 - the caller reports the cause; this only finds the name
-                return f"feature '{item.name}' of view '{view.name}'"
+                return f"{name} of view '{view.name}'"
     return "the definitions"

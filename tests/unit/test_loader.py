@@ -214,6 +214,15 @@ class TestErrors:
         assert str(caught.value).startswith(str(file))
         assert said in str(caught.value)
 
+    def test_a_filter_that_cannot_travel_names_its_view(self, tmp_path: Path) -> None:
+        definitions = repository(tmp_path, "import threading\nlock = threading.Lock()")
+        text = definitions.read_text()
+        filtered = "@feature()\ndef paid(amount):\n    return bool(lock)\n\nview = "
+        definitions.write_text(text.replace("view = ", filtered).replace("[total])", "[total], where=paid)"))
+        catalog = loader.load("project", definitions)
+        with pytest.raises(Misconfigured, match=r"'where' of view 'view' cannot be sent to workers: TypeError: .*lock"):
+            loader.to_bytes(catalog)
+
     def test_a_function_that_cannot_travel_names_its_feature(self, tmp_path: Path) -> None:
         definitions = repository(tmp_path, "import threading\nlock = threading.Lock()", "amount if lock else 0")
         catalog = loader.load("project", definitions)
