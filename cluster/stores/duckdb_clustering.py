@@ -22,7 +22,7 @@ from cluster.stores.duckdb_errors import Health
 from cluster.stores.duckdb_statements import Cursor, incoming, run, transaction
 
 #: How often one looks whether enough rows wait.
-LOOK_EVERY_S = 5.0
+LOOK_EVERY_S = 2.0
 #: How long files that are being put together go first. They come one after the other in some places, and never end.
 PATIENCE_S = 60.0
 

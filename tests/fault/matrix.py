@@ -88,16 +88,15 @@ def stage(kind: str, source: Path = ROOT) -> Iterator[Stage]:
         with world.running():
             recovery.healthy(world)
             truth = Truth()
-            _warm_up(world, truth)
             yield Stage(world, truth, Judge(world, truth))
 
 
-def _warm_up(world: World, truth: Truth) -> None:
-    """Send until a file is DONE: a fault is to meet an app that works. What was sent is judged with the first round."""
-    with Traffic(world, truth, WARM_UP_SEED) as traffic:
+def warm_up(ready: Stage) -> None:
+    """Send until a file is DONE, so that seconds are those of an app that works; the first round is judged with all of it."""
+    with Traffic(ready.world, ready.truth, WARM_UP_SEED) as traffic:
         eventually(lambda: traffic.files, "a first file is DONE")
         traffic.finish()
-    recovery.warm(world)
+    recovery.warm(ready.world)
 
 
 class Left:
@@ -135,6 +134,7 @@ def play_all(cells: Sequence[Cell], rounds: Callable[[Cell], int], seed: int, sa
             cell = first
             try:
                 with stage(first.world) as ready:
+                    warm_up(ready)
                     for cell in left.in_a_world_with(first):
                         yield from play(ready, cell, rounds(cell), seed, say)
             except Exception as error:  # noqa: BLE001 - the other cells go on, and what was not played is an error

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fault.cells import Cell, chosen
-from tests.fault.matrix import Stage, play_mutant, play_round, stage
+from tests.fault.matrix import Stage, play_mutant, play_round, stage, warm_up
 from tests.fault.mutants import MUTANTS, Mutant
 
 pytestmark = [pytest.mark.stack, pytest.mark.fault, pytest.mark.timeout(300)]
@@ -36,6 +36,7 @@ SEED = 1
 @pytest.fixture(scope="module")
 def running() -> Iterator[Stage]:
     with stage("one") as ready:
+        warm_up(ready)
         yield ready
 
 

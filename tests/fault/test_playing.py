@@ -27,6 +27,7 @@ def test_a_world_that_ends_costs_the_cell_that_it_played(monkeypatch: pytest.Mon
             yield RoundResult(cell.name, seed + number, is_last=number == rounds - 1)
 
     monkeypatch.setattr(matrix, "stage", stage)
+    monkeypatch.setattr(matrix, "warm_up", lambda _: None)
     monkeypatch.setattr(matrix, "play", play)
     named = [("first", "a"), ("second", "a"), ("third", "a"), ("x", "b")]
     cells = [replace(CELLS[0], name=name, world=world) for name, world in named]
