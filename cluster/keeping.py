@@ -16,7 +16,9 @@ import structlog
 
 from cluster.config import STATE_FOLDER
 from cluster.running import Running, alone_at_once
-from cluster.stack.process import ProcessId, alive, spawn
+from cluster.stack.process import ProcessId, alive, spawn, stop
+
+STOP_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -42,14 +44,17 @@ class KeeperWatch:
         self._environment: dict[str, str] = {}
 
     def look(self) -> None:
-        """Do nothing while the keeper lives, or somebody starts or stops the app."""
-        running = Running.read(self._folder)
-        if running is None or running.keeper is None:
-            return
-        if alive(running.keeper):
-            self._learn(running.keeper)
-        elif running.keeper == self._known:
-            self._replace(running.keeper)
+        """Do nothing while the keeper lives, or somebody starts or stops the app. What fails is tried at the next look."""
+        try:
+            running = Running.read(self._folder)
+            if running is None or running.keeper is None:
+                return
+            if alive(running.keeper):
+                self._learn(running.keeper)
+            elif running.keeper == self._known:
+                self._replace(running.keeper)
+        except OSError as error:  # such as a full disk
+            log.warning("keeper_not_replaced", error=str(error))
 
     def _learn(self, keeper: ProcessId) -> None:
         if keeper != self._known:
@@ -64,6 +69,11 @@ class KeeperWatch:
             if running is None or not running.is_up or running.keeper != dead:
                 return
             again = kept(running, self._folder, self._environment)
-            if again.keeper is not None:
+            if again.keeper is None:
+                return
+            try:
                 again.write(self._folder)
-                log.warning("keeper_replaced", died=dead.pid)
+            except OSError:  # nobody would know of it, and the next look would start one more
+                stop([again.keeper], STOP_SECONDS)
+                raise
+            log.warning("keeper_replaced", died=dead.pid)

@@ -129,3 +129,24 @@ def test_one_that_ends_at_once_is_tried_again(
         watch.look()
     watch.look()
     assert len(started.environments) == 1
+
+
+def test_one_that_nobody_would_know_of_is_stopped_and_another_tried(
+    app: Path, first: subprocess.Popen[bytes], started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, dead, stopped = KeeperWatch(app), keeper(app), list[ProcessId]()
+    watch.look()
+    end(first)
+
+    def full(_self: Running, _folder: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Running, "write", full)
+        disk.setattr(keeping, "stop", lambda processes, _seconds: stopped.extend(processes))
+        watch.look()
+    assert stopped == [identify(os.getpid())]
+    assert keeper(app) == dead
+    watch.look()
+    assert keeper(app) == identify(os.getpid())
+    assert len(started.environments) == 2
